@@ -1,0 +1,63 @@
+//! How work is spread over threads without changing a bit of the result.
+//!
+//! Work is always cut into blocks whose number and borders depend on the problem alone, never on
+//! the number of threads, and results of blocks are combined in a fixed order.
+
+use rayon::prelude::*;
+
+/// Whether a kernel may use the threads of the current `rayon` pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Par {
+    /// Run on the calling thread.
+    Sequential,
+    /// Spread blocks over the current `rayon` pool.
+    #[default]
+    Threads,
+}
+
+/// Elements in one block of elementwise work: large enough that handing it to a thread is cheap
+/// beside it, small enough to stay in the second-level cache.
+pub(crate) const BLOCK: usize = 16 * 1024;
+
+impl Par {
+    /// Runs `body(block, chunk)` over `out` cut into chunks of `chunk_len` elements.
+    pub(crate) fn for_chunks<T: Send>(
+        self,
+        out: &mut [T],
+        chunk_len: usize,
+        body: impl Fn(usize, &mut [T]) + Sync + Send,
+    ) {
+        let chunk_len = chunk_len.max(1);
+        if self == Par::Sequential || out.len() <= chunk_len {
+            out.chunks_mut(chunk_len)
+                .enumerate()
+                .for_each(|(i, chunk)| body(i, chunk));
+        } else {
+            out.par_chunks_mut(chunk_len)
+                .enumerate()
+                .for_each(|(i, chunk)| body(i, chunk));
+        }
+    }
+
+    /// Runs `body(i)` for `i` in `0..count`.
+    pub(crate) fn for_each(self, count: usize, body: impl Fn(usize) + Sync + Send) {
+        if self == Par::Sequential || count <= 1 {
+            (0..count).for_each(body);
+        } else {
+            (0..count).into_par_iter().for_each(body);
+        }
+    }
+
+    /// `body(i)` for `i` in `0..count`, collected in order.
+    pub(crate) fn map<R: Send>(
+        self,
+        count: usize,
+        body: impl Fn(usize) -> R + Sync + Send,
+    ) -> Vec<R> {
+        if self == Par::Sequential || count <= 1 {
+            (0..count).map(body).collect()
+        } else {
+            (0..count).into_par_iter().map(body).collect()
+        }
+    }
+}

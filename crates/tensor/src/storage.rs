@@ -1,0 +1,358 @@
+//! Reference-counted memory: 64-byte aligned, recycled through a pool.
+//!
+//! Fresh memory from the operating system costs a page fault per 4 KiB, as much as the arithmetic
+//! of a small layer. So large buffers are kept when they are released and handed out again.
+//! Recycled memory is never cleared unless asked: every bit pattern of the numeric types is a
+//! value, so old contents are unspecified but sound.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::mem::size_of;
+use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::element::Element;
+use crate::error::{Error, Result};
+
+/// Alignment of pooled buffers: a cache line, and the widest vector.
+const ALIGNMENT: usize = 64;
+/// Buffers below this size come straight from the allocator, which is faster than a lock.
+const SMALLEST_POOLED: usize = 2048;
+/// Released memory beyond 1¼ times the most ever in use at once, plus this, goes back.
+const SLACK: usize = 32 << 20;
+
+/// An owned block of `len` initialised elements.
+pub(crate) struct Buffer<T: Element> {
+    start: NonNull<T>,
+    len: usize,
+    origin: Origin,
+    owns: PhantomData<T>,
+}
+
+/// Where a buffer's memory came from, and so where it goes back to.
+enum Origin {
+    /// Nothing was allocated.
+    Nothing,
+    /// `bytes` from the allocator or the pool, by `layout_of(bytes)`.
+    Pool { bytes: usize },
+    /// A `Vec` of this capacity.
+    Vec { capacity: usize },
+}
+
+// SAFETY: a buffer owns its memory exclusively, like `Vec<T>`, and `Element` is `Send + Sync`.
+unsafe impl<T: Element> Send for Buffer<T> {}
+// SAFETY: as above; shared access only reads.
+unsafe impl<T: Element> Sync for Buffer<T> {}
+
+impl<T: Element> Buffer<T> {
+    /// `len` elements of unspecified (but valid) value.
+    pub(crate) fn unspecified(operation: &str, len: usize) -> Result<Self> {
+        let mut buffer = Self::allocate(operation, len)?.0;
+        if !T::ANY_BITS {
+            // SAFETY: all-zero bytes are a value of every element type; the range is owned.
+            unsafe { buffer.start.as_ptr().write_bytes(0, len) };
+        }
+        buffer.len = len;
+        Ok(buffer)
+    }
+
+    /// `len` elements of zero (`false`).
+    pub(crate) fn zeroed(operation: &str, len: usize) -> Result<Self> {
+        let (buffer, fresh) = Self::allocate(operation, len)?;
+        if !fresh {
+            // SAFETY: all-zero bytes are a value of every element type; the range is owned.
+            unsafe { buffer.start.as_ptr().write_bytes(0, len) };
+        }
+        Ok(buffer)
+    }
+
+    /// Takes over the memory of `vec`.
+    pub(crate) fn from_vec(vec: Vec<T>) -> Self {
+        let mut vec = std::mem::ManuallyDrop::new(vec);
+        let (len, capacity) = (vec.len(), vec.capacity());
+        // SAFETY: a `Vec`'s pointer is never null.
+        let start = unsafe { NonNull::new_unchecked(vec.as_mut_ptr()) };
+        Buffer {
+            start,
+            len,
+            origin: Origin::Vec { capacity },
+            owns: PhantomData,
+        }
+    }
+
+    /// Memory for `len` elements, initialised to some bytes; `true` if those are fresh zeros.
+    fn allocate(operation: &str, len: usize) -> Result<(Self, bool)> {
+        if len == 0 {
+            let start = NonNull::dangling();
+            return Ok((
+                Buffer {
+                    start,
+                    len,
+                    origin: Origin::Nothing,
+                    owns: PhantomData,
+                },
+                true,
+            ));
+        }
+        let too_large = || {
+            Error::size(operation, "memory for the result could not be allocated")
+                .with("elements", len)
+                .with("element type", T::DTYPE)
+        };
+        let requested = len.checked_mul(size_of::<T>()).ok_or_else(too_large)?;
+        if requested > isize::MAX as usize / 2 {
+            return Err(too_large());
+        }
+        let bytes = size_class(requested);
+        let (start, fresh) = match pool().take(bytes) {
+            Some(block) => (block.0, false),
+            None => {
+                // SAFETY: the layout has a non-zero size.
+                let start = unsafe { alloc_zeroed(layout_of(bytes)) };
+                let Some(start) = NonNull::new(start) else {
+                    pool().give_up(bytes);
+                    return Err(too_large());
+                };
+                (start, true)
+            }
+        };
+        let start = start.cast();
+        Ok((
+            Buffer {
+                start,
+                len,
+                origin: Origin::Pool { bytes },
+                owns: PhantomData,
+            },
+            fresh,
+        ))
+    }
+
+    pub(crate) fn as_slice(&self) -> &[T] {
+        // SAFETY: `start` is valid for `len` initialised elements as long as `self` lives.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+        // SAFETY: as in `as_slice`, and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Element> Drop for Buffer<T> {
+    fn drop(&mut self) {
+        match self.origin {
+            Origin::Nothing => {}
+            Origin::Pool { bytes } => pool().put(self.start.cast(), bytes),
+            Origin::Vec { capacity } => {
+                // SAFETY: pointer, length and capacity are those that `from_vec` took apart.
+                drop(unsafe { Vec::from_raw_parts(self.start.as_ptr(), self.len, capacity) });
+            }
+        }
+    }
+}
+
+/// Rounds up to one of eight sizes per power of two, so that similar requests share buffers at a
+/// cost of at most an eighth.
+fn size_class(bytes: usize) -> usize {
+    if bytes < SMALLEST_POOLED {
+        return bytes;
+    }
+    let step = (bytes.next_power_of_two() >> 4).max(ALIGNMENT);
+    bytes.div_ceil(step) * step
+}
+
+fn layout_of(bytes: usize) -> Layout {
+    let alignment = if bytes < SMALLEST_POOLED {
+        16
+    } else {
+        ALIGNMENT
+    };
+    // Sizes above `isize::MAX / 2` were refused, so rounding up to the alignment cannot overflow.
+    Layout::from_size_align(bytes, alignment).unwrap_or(Layout::new::<[u64; 8]>())
+}
+
+/// A released block of memory.
+struct Block(NonNull<u8>, u64);
+
+// SAFETY: a block in the pool is owned by the pool alone.
+unsafe impl Send for Block {}
+
+/// Released blocks by size, each with the tick of its release.
+struct Pool {
+    blocks: BTreeMap<usize, Vec<Block>>,
+    tick: u64,
+    statistics: MemoryStatistics,
+}
+
+/// What the buffers of all tensors take at this moment, and how often memory was asked for.
+///
+/// Counts buffers of 2 KiB and more; smaller ones come straight from the allocator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryStatistics {
+    /// Bytes that tensors hold.
+    pub live_bytes: usize,
+    /// The most that `live_bytes` has been.
+    pub peak_live_bytes: usize,
+    /// Bytes that were released and are kept for reuse.
+    pub cached_bytes: usize,
+    /// Buffers that were asked of the operating system so far.
+    pub fresh: u64,
+    /// Buffers that were served from released memory so far.
+    pub recycled: u64,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool {
+    blocks: BTreeMap::new(),
+    tick: 0,
+    statistics: MemoryStatistics {
+        live_bytes: 0,
+        peak_live_bytes: 0,
+        cached_bytes: 0,
+        fresh: 0,
+        recycled: 0,
+    },
+});
+
+/// Stateless front of the pool; small sizes never take its lock.
+struct PoolHandle;
+
+fn pool() -> PoolHandle {
+    PoolHandle
+}
+
+fn lock() -> MutexGuard<'static, Pool> {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl PoolHandle {
+    fn take(&self, bytes: usize) -> Option<Block> {
+        (bytes >= SMALLEST_POOLED)
+            .then(|| lock().take(bytes))
+            .flatten()
+    }
+
+    fn give_up(&self, bytes: usize) {
+        if bytes >= SMALLEST_POOLED {
+            lock().statistics.live_bytes -= bytes;
+        }
+    }
+
+    fn put(&self, start: NonNull<u8>, bytes: usize) {
+        if bytes >= SMALLEST_POOLED {
+            lock().put(start, bytes);
+        } else {
+            // SAFETY: allocated by `alloc_zeroed` with this layout, and owned by the caller.
+            unsafe { dealloc(start.as_ptr(), layout_of(bytes)) };
+        }
+    }
+}
+
+impl Pool {
+    fn take(&mut self, bytes: usize) -> Option<Block> {
+        let found = self.blocks.get_mut(&bytes).and_then(Vec::pop);
+        let statistics = &mut self.statistics;
+        statistics.live_bytes += bytes;
+        statistics.peak_live_bytes = statistics.peak_live_bytes.max(statistics.live_bytes);
+        if found.is_some() {
+            statistics.cached_bytes -= bytes;
+            statistics.recycled += 1;
+        } else {
+            statistics.fresh += 1;
+            self.trim();
+        }
+        found
+    }
+
+    fn put(&mut self, start: NonNull<u8>, bytes: usize) {
+        self.tick += 1;
+        self.statistics.live_bytes -= bytes;
+        self.statistics.cached_bytes += bytes;
+        self.blocks
+            .entry(bytes)
+            .or_default()
+            .push(Block(start, self.tick));
+    }
+
+    /// Gives the longest unused blocks back until the total is within its bound.
+    fn trim(&mut self) {
+        let peak = self.statistics.peak_live_bytes;
+        let bound = peak + peak / 4 + SLACK;
+        while self.statistics.live_bytes + self.statistics.cached_bytes > bound {
+            let oldest = self
+                .blocks
+                .iter()
+                .filter_map(|(&bytes, blocks)| blocks.first().map(|block| (block.1, bytes)))
+                .min();
+            let Some((_, bytes)) = oldest else { break };
+            self.release(bytes, 0);
+        }
+    }
+
+    fn release(&mut self, bytes: usize, position: usize) {
+        let Some(blocks) = self.blocks.get_mut(&bytes) else {
+            return;
+        };
+        let block = blocks.remove(position);
+        if blocks.is_empty() {
+            self.blocks.remove(&bytes);
+        }
+        self.statistics.cached_bytes -= bytes;
+        // SAFETY: the block was allocated with this layout and is owned by the pool.
+        unsafe { dealloc(block.0.as_ptr(), layout_of(bytes)) };
+    }
+}
+
+/// What tensors take and have asked for so far.
+///
+/// ```
+/// let before = tensor::memory_statistics();
+/// let x = tensor::Tensor::<f32>::zeros([1024, 1024])?;
+/// assert!(tensor::memory_statistics().live_bytes >= before.live_bytes + 4 * 1024 * 1024);
+/// # drop(x);
+/// # Ok::<(), tensor::Error>(())
+/// ```
+pub fn memory_statistics() -> MemoryStatistics {
+    lock().statistics
+}
+
+/// Returns all released memory that is kept for reuse to the operating system.
+pub fn release_cached_memory() {
+    let mut pool = lock();
+    while let Some((&bytes, _)) = pool.blocks.iter().next() {
+        pool.release(bytes, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn size_classes_waste_at_most_an_eighth() {
+        for bytes in [2048, 2049, 5000, 65_536, 65_537, 1_000_000, 123_456_789] {
+            let class = size_class(bytes);
+            assert!(
+                class >= bytes && class <= bytes + bytes / 8 + ALIGNMENT,
+                "{bytes} {class}"
+            );
+            assert_eq!(size_class(class), class);
+        }
+    }
+
+    #[test]
+    fn zeroed_memory_is_zero_after_recycling() {
+        for _ in 0..3 {
+            let mut buffer = Buffer::<f32>::zeroed("zeros", 10_000).unwrap();
+            assert!(buffer.as_slice().iter().all(|&x| x == 0.0));
+            buffer.as_mut_slice().fill(7.0);
+        }
+    }
+
+    #[test]
+    fn absurd_sizes_are_errors() {
+        assert!(Buffer::<f64>::zeroed("zeros", usize::MAX / 8).is_err());
+        assert!(Buffer::<f64>::zeroed("zeros", usize::MAX / 32).is_err());
+    }
+}
