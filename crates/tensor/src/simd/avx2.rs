@@ -1,0 +1,250 @@
+//! Vectors of AVX2: 256 bits.
+
+use std::arch::x86_64::{
+    __m256, __m256d, __m256i, _CMP_GT_OQ, _mm256_add_pd, _mm256_add_ps, _mm256_and_pd,
+    _mm256_and_ps, _mm256_cmp_pd, _mm256_cmp_ps, _mm256_div_pd, _mm256_div_ps, _mm256_fmadd_pd,
+    _mm256_fmadd_ps, _mm256_loadu_pd, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_pd,
+    _mm256_maskload_ps, _mm256_maskstore_pd, _mm256_maskstore_ps, _mm256_max_pd, _mm256_max_ps,
+    _mm256_min_pd, _mm256_min_ps, _mm256_mul_pd, _mm256_mul_ps, _mm256_set1_pd, _mm256_set1_ps,
+    _mm256_setzero_pd, _mm256_setzero_ps, _mm256_sqrt_pd, _mm256_sqrt_ps, _mm256_storeu_pd,
+    _mm256_storeu_ps, _mm256_sub_pd, _mm256_sub_ps,
+};
+use std::ops::{Add, Mul, Sub};
+
+use super::{Level, Simd, Vector};
+
+/// The token of [`Level::Avx2`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    /// # Safety
+    /// The processor has AVX2 and FMA.
+    #[inline(always)]
+    pub(super) unsafe fn new() -> Self {
+        Avx2(())
+    }
+}
+
+impl Simd for Avx2 {
+    const LEVEL: Level = Level::Avx2;
+    const REGISTERS: usize = 16;
+    type F32 = F32x8;
+    type F64 = F64x4;
+}
+
+/// Implements `+ - *` by intrinsics, whose names differ for each type.
+macro_rules! operators {
+    ($vector:ty, $add:ident, $sub:ident, $mul:ident) => {
+        impl Add for $vector {
+            type Output = Self;
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                // SAFETY: `self` proves AVX2.
+                Self(unsafe { $add(self.0, other.0) })
+            }
+        }
+        impl Sub for $vector {
+            type Output = Self;
+            #[inline(always)]
+            fn sub(self, other: Self) -> Self {
+                // SAFETY: `self` proves AVX2.
+                Self(unsafe { $sub(self.0, other.0) })
+            }
+        }
+        impl Mul for $vector {
+            type Output = Self;
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self {
+                // SAFETY: `self` proves AVX2.
+                Self(unsafe { $mul(self.0, other.0) })
+            }
+        }
+    };
+}
+
+/// 8 numbers of type `f32`; a value exists only where AVX2 does.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub(crate) struct F32x8(__m256);
+
+operators!(F32x8, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps);
+
+/// A mask of the first `count` lanes, at most 8.
+#[inline(always)]
+fn first_8(_: Avx2, count: usize) -> __m256i {
+    debug_assert!(count <= 8);
+    const ONES_THEN_ZEROS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    let window = &ONES_THEN_ZEROS[8 - count..][..8];
+    // SAFETY: the token proves AVX2; the window holds 32 bytes, and the load needs no alignment.
+    unsafe { _mm256_loadu_si256(window.as_ptr().cast()) }
+}
+
+impl Vector<f32> for F32x8 {
+    type Simd = Avx2;
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn splat(_: Avx2, value: f32) -> Self {
+        // SAFETY: the token proves AVX2.
+        F32x8(unsafe { _mm256_set1_ps(value) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_pointer(_: Avx2, source: *const f32) -> Self {
+        // SAFETY: the token proves AVX2; the caller promises 8 readable numbers.
+        F32x8(unsafe { _mm256_loadu_ps(source) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_pointer_partial(simd: Avx2, source: *const f32, count: usize) -> Self {
+        // SAFETY: the token proves AVX2; the mask admits the `count` numbers that the caller
+        // promises to be readable, and masked lanes are not accessed.
+        F32x8(unsafe { _mm256_maskload_ps(source, first_8(simd, count)) })
+    }
+
+    #[inline(always)]
+    unsafe fn store_pointer(self, target: *mut f32) {
+        // SAFETY: `self` proves AVX2; the caller promises 8 writable numbers.
+        unsafe { _mm256_storeu_ps(target, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_pointer_partial(self, target: *mut f32, count: usize) {
+        // SAFETY: `self` proves AVX2; the mask admits the `count` numbers that the caller
+        // promises to be writable, and masked lanes are not accessed.
+        unsafe { _mm256_maskstore_ps(target, first_8(Avx2(()), count), self.0) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: `self` proves AVX2.
+        F32x8(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // SAFETY: `self` proves AVX2.
+        F32x8(unsafe { _mm256_max_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        // SAFETY: `self` proves AVX2.
+        F32x8(unsafe { _mm256_min_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn keep_where_positive(self, gate: Self) -> Self {
+        // SAFETY: `self` proves AVX2.
+        F32x8(unsafe {
+            let positive = _mm256_cmp_ps::<_CMP_GT_OQ>(gate.0, _mm256_setzero_ps());
+            _mm256_and_ps(positive, self.0)
+        })
+    }
+
+    #[inline(always)]
+    fn over(self, other: Self) -> Self {
+        // SAFETY: `self` proves AVX2.
+        F32x8(unsafe { _mm256_div_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: `self` proves AVX2.
+        F32x8(unsafe { _mm256_sqrt_ps(self.0) })
+    }
+}
+
+/// 4 numbers of type `f64`; a value exists only where AVX2 does.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub(crate) struct F64x4(__m256d);
+
+operators!(F64x4, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd);
+
+/// A mask of the first `count` lanes, at most 4.
+#[inline(always)]
+fn first_4(_: Avx2, count: usize) -> __m256i {
+    debug_assert!(count <= 4);
+    const ONES_THEN_ZEROS: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
+    let window = &ONES_THEN_ZEROS[4 - count..][..4];
+    // SAFETY: the token proves AVX2; the window holds 32 bytes, and the load needs no alignment.
+    unsafe { _mm256_loadu_si256(window.as_ptr().cast()) }
+}
+
+impl Vector<f64> for F64x4 {
+    type Simd = Avx2;
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    fn splat(_: Avx2, value: f64) -> Self {
+        // SAFETY: the token proves AVX2.
+        F64x4(unsafe { _mm256_set1_pd(value) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_pointer(_: Avx2, source: *const f64) -> Self {
+        // SAFETY: the token proves AVX2; the caller promises 4 readable numbers.
+        F64x4(unsafe { _mm256_loadu_pd(source) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_pointer_partial(simd: Avx2, source: *const f64, count: usize) -> Self {
+        // SAFETY: the token proves AVX2; the mask admits the `count` numbers that the caller
+        // promises to be readable, and masked lanes are not accessed.
+        F64x4(unsafe { _mm256_maskload_pd(source, first_4(simd, count)) })
+    }
+
+    #[inline(always)]
+    unsafe fn store_pointer(self, target: *mut f64) {
+        // SAFETY: `self` proves AVX2; the caller promises 4 writable numbers.
+        unsafe { _mm256_storeu_pd(target, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_pointer_partial(self, target: *mut f64, count: usize) {
+        // SAFETY: `self` proves AVX2; the mask admits the `count` numbers that the caller
+        // promises to be writable, and masked lanes are not accessed.
+        unsafe { _mm256_maskstore_pd(target, first_4(Avx2(()), count), self.0) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: `self` proves AVX2.
+        F64x4(unsafe { _mm256_fmadd_pd(self.0, factor.0, addend.0) })
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // SAFETY: `self` proves AVX2.
+        F64x4(unsafe { _mm256_max_pd(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        // SAFETY: `self` proves AVX2.
+        F64x4(unsafe { _mm256_min_pd(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn keep_where_positive(self, gate: Self) -> Self {
+        // SAFETY: `self` proves AVX2.
+        F64x4(unsafe {
+            let positive = _mm256_cmp_pd::<_CMP_GT_OQ>(gate.0, _mm256_setzero_pd());
+            _mm256_and_pd(positive, self.0)
+        })
+    }
+
+    #[inline(always)]
+    fn over(self, other: Self) -> Self {
+        // SAFETY: `self` proves AVX2.
+        F64x4(unsafe { _mm256_div_pd(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: `self` proves AVX2.
+        F64x4(unsafe { _mm256_sqrt_pd(self.0) })
+    }
+}
