@@ -29,8 +29,8 @@ pub enum ErrorKind {
 /// use tensor::Tensor;
 /// let a = Tensor::<f32>::zeros([2, 3])?;
 /// let b = Tensor::<f32>::zeros([4, 5])?;
-/// let error = a.matmul(&b).unwrap_err();
-/// assert!(error.to_string().contains("matmul"));
+/// let error = a.add(&b).unwrap_err();
+/// assert!(error.to_string().contains("add"));
 /// assert!(error.to_string().contains("[2, 3]"));
 /// # Ok::<(), tensor::Error>(())
 /// ```

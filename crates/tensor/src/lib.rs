@@ -2,19 +2,28 @@
 #![deny(missing_docs)]
 
 mod conv;
+mod construct;
+mod display;
 mod element;
+mod elementwise;
 mod error;
+mod float;
 pub(crate) mod parallel;
 mod pool;
 mod shape;
 mod simd;
 mod storage;
+mod tensor;
+mod views;
 
 pub use conv::{Conv2dOptions, Conv2dParams, ConvAlgorithm, Padding};
 pub use element::{DType, Element, Number};
 pub use error::{Error, ErrorKind, Result};
+pub use float::Float;
 pub use parallel::Par;
 pub use pool::{Pool2dOptions, Pool2dParams};
 pub use shape::{Axes, Shape, keepdims};
 pub use simd::Level;
 pub use storage::{MemoryStatistics, memory_statistics, release_cached_memory};
+pub use tensor::{Elements, Tensor};
+pub use views::Slice;

@@ -24,6 +24,9 @@ pub struct Shape(SmallVec<[usize; 6]>);
 /// Distance in elements between neighbours along each axis; may be 0 or negative in a view.
 pub(crate) type Strides = SmallVec<[isize; 6]>;
 
+/// The most axes a tensor can have, as in NumPy.
+pub(crate) const MAX_RANK: usize = 64;
+
 impl Shape {
     /// The number of axes.
     pub fn rank(&self) -> usize {
@@ -44,8 +47,16 @@ impl Shape {
     /// addressed.
     ///
     /// # Errors
-    /// [`ErrorKind::Size`](crate::ErrorKind::Size) if the product overflows `isize::MAX` bytes.
+    /// [`ErrorKind::Size`](crate::ErrorKind::Size) if the product overflows `isize::MAX` bytes, or
+    /// there are more than 64 axes.
     pub fn checked_elements(&self, operation: &str, element_size: usize) -> Result<usize> {
+        if self.rank() > MAX_RANK {
+            let message = format!(
+                "{} axes are more than the {MAX_RANK} supported",
+                self.rank()
+            );
+            return Err(Error::size(operation, message));
+        }
         if self.0.contains(&0) {
             return Ok(0);
         }
@@ -361,6 +372,7 @@ impl From<Range<isize>> for Axes {
 }
 
 #[cfg(test)]
+#[allow(clippy::reversed_empty_ranges, clippy::type_complexity)]
 mod tests {
     use super::*;
 

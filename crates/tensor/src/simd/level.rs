@@ -85,9 +85,10 @@ pub(crate) fn vectorize<R>(level: Level, body: impl FnOnce() -> R) -> R {
     );
     #[cfg(target_arch = "x86_64")]
     {
-        // SAFETY: the assertion above has established that the processor has these features.
         match level {
+            // SAFETY: the assertion above has established that the processor has these features.
             Level::Avx512 => return unsafe { avx512(body) },
+            // SAFETY: as above.
             Level::Avx2 => return unsafe { avx2(body) },
             Level::Baseline => {}
         }

@@ -1,0 +1,10 @@
+//! Elementwise operations: arithmetic, comparisons, and the catalogue of functions.
+
+mod arithmetic;
+mod catalogue;
+mod compare;
+mod operators;
+pub(crate) mod walk;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! The floating-point types and their scalar functions.
+//!
+//! Elementwise kernels call these inside loops compiled for the machine's widest vectors.
+
+use std::ops::Neg;
+
+use crate::element::Number;
+
+/// `f32` or `f64`: the types with arithmetic kernels and gradients.
+pub trait Float: Number + Neg<Output = Self> {
+    /// Distance from 1 to the next larger value.
+    const EPSILON: Self;
+    /// NaN.
+    const NAN: Self;
+    /// `value` rounded to this type; for constants in generic formulas.
+    fn constant(value: f64) -> Self;
+    /// Whether the value is neither infinite nor NaN.
+    fn is_finite(self) -> bool;
+    /// `eˣ`.
+    fn exp(self) -> Self;
+    /// `eˣ − 1` without cancellation near 0.
+    fn exp_m1(self) -> Self;
+    /// Natural logarithm.
+    fn ln(self) -> Self;
+    /// `ln(1 + x)` without cancellation near 0.
+    fn ln_1p(self) -> Self;
+    /// Logarithm to base 2.
+    fn log2(self) -> Self;
+    /// Square root.
+    fn sqrt(self) -> Self;
+    /// `self ^ exponent`.
+    fn powf(self, exponent: Self) -> Self;
+    /// Sine of an angle in radians.
+    fn sin(self) -> Self;
+    /// Cosine of an angle in radians.
+    fn cos(self) -> Self;
+    /// Tangent of an angle in radians.
+    fn tan(self) -> Self;
+    /// Arcsine in `−π/2 ..= π/2`.
+    fn asin(self) -> Self;
+    /// Arccosine in `0 ..= π`.
+    fn acos(self) -> Self;
+    /// Arctangent in `−π/2 ..= π/2`.
+    fn atan(self) -> Self;
+    /// Angle of the point `(x, self)`.
+    fn atan2(self, x: Self) -> Self;
+    /// `√(self² + other²)`.
+    fn hypot(self, other: Self) -> Self;
+    /// Hyperbolic sine.
+    fn sinh(self) -> Self;
+    /// Hyperbolic cosine.
+    fn cosh(self) -> Self;
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// Inverse hyperbolic sine.
+    fn asinh(self) -> Self;
+    /// Inverse hyperbolic cosine.
+    fn acosh(self) -> Self;
+    /// Inverse hyperbolic tangent.
+    fn atanh(self) -> Self;
+}
+
+macro_rules! float {
+    ($type:ident) => {
+        impl Float for $type {
+            const EPSILON: Self = $type::EPSILON;
+            const NAN: Self = $type::NAN;
+            #[inline(always)]
+            fn constant(value: f64) -> Self {
+                value as $type
+            }
+            #[inline(always)]
+            fn is_finite(self) -> bool {
+                $type::is_finite(self)
+            }
+            float!(@forward $type: exp exp_m1 ln ln_1p log2 sqrt sin cos tan asin acos atan);
+            float!(@forward $type: sinh cosh tanh asinh acosh atanh);
+            #[inline(always)]
+            fn powf(self, exponent: Self) -> Self {
+                $type::powf(self, exponent)
+            }
+            #[inline(always)]
+            fn atan2(self, x: Self) -> Self {
+                $type::atan2(self, x)
+            }
+            #[inline(always)]
+            fn hypot(self, other: Self) -> Self {
+                $type::hypot(self, other)
+            }
+        }
+    };
+    (@forward $type:ident: $($name:ident)*) => { $(
+        #[inline(always)]
+        fn $name(self) -> Self {
+            $type::$name(self)
+        }
+    )* };
+}
+
+float!(f32);
+float!(f64);
