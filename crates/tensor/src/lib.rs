@@ -8,6 +8,7 @@ mod element;
 mod elementwise;
 mod error;
 mod float;
+mod matmul;
 pub(crate) mod parallel;
 mod pool;
 mod shape;

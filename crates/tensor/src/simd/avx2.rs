@@ -11,7 +11,8 @@ use std::arch::x86_64::{
 };
 use std::ops::{Add, Mul, Sub};
 
-use super::{Level, Simd, Vector};
+use super::transpose::{transpose_4x4, transpose_8x8};
+use super::{Kernel, Level, Simd, Vector};
 
 /// The token of [`Level::Avx2`].
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,18 @@ impl Simd for Avx2 {
     const REGISTERS: usize = 16;
     type F32 = F32x8;
     type F64 = F64x4;
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the token proves the features that the function is compiled with.
+        unsafe { call(kernel) }
+    }
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+fn call<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx2(()))
 }
 
 /// Implements `+ - *` by intrinsics, whose names differ for each type.
@@ -83,6 +96,7 @@ fn first_8(_: Avx2, count: usize) -> __m256i {
 impl Vector<f32> for F32x8 {
     type Simd = Avx2;
     const LANES: usize = 8;
+    const SIDE: usize = 8;
 
     #[inline(always)]
     fn splat(_: Avx2, value: f32) -> Self {
@@ -114,6 +128,12 @@ impl Vector<f32> for F32x8 {
         // SAFETY: `self` proves AVX2; the mask admits the `count` numbers that the caller
         // promises to be writable, and masked lanes are not accessed.
         unsafe { _mm256_maskstore_ps(target, first_8(Avx2(()), count), self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(simd: Avx2, rows: &[*const f32; 8], target: *mut f32, stride: usize) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { transpose_8x8(simd, *rows, target, stride) }
     }
 
     #[inline(always)]
@@ -176,6 +196,7 @@ fn first_4(_: Avx2, count: usize) -> __m256i {
 impl Vector<f64> for F64x4 {
     type Simd = Avx2;
     const LANES: usize = 4;
+    const SIDE: usize = 4;
 
     #[inline(always)]
     fn splat(_: Avx2, value: f64) -> Self {
@@ -207,6 +228,12 @@ impl Vector<f64> for F64x4 {
         // SAFETY: `self` proves AVX2; the mask admits the `count` numbers that the caller
         // promises to be writable, and masked lanes are not accessed.
         unsafe { _mm256_maskstore_pd(target, first_4(Avx2(()), count), self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(simd: Avx2, rows: &[*const f64; 8], target: *mut f64, stride: usize) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { transpose_4x4(simd, [rows[0], rows[1], rows[2], rows[3]], target, stride) }
     }
 
     #[inline(always)]

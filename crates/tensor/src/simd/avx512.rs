@@ -12,7 +12,8 @@ use std::arch::x86_64::{
 };
 use std::ops::{Add, Mul, Sub};
 
-use super::{Level, Simd, Vector};
+use super::transpose::{transpose_4x4, transpose_8x8};
+use super::{Avx2, Kernel, Level, Simd, Vector};
 
 /// The token of [`Level::Avx512`].
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,13 @@ impl Avx512 {
     pub(super) unsafe fn new() -> Self {
         Avx512(())
     }
+
+    /// The token of the level below, which this one includes.
+    #[inline(always)]
+    fn lower(self) -> Avx2 {
+        // SAFETY: the features of AVX2 are part of this level.
+        unsafe { Avx2::new() }
+    }
 }
 
 impl Simd for Avx512 {
@@ -32,6 +40,18 @@ impl Simd for Avx512 {
     const REGISTERS: usize = 32;
     type F32 = F32x16;
     type F64 = F64x8;
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the token proves the features that the function is compiled with.
+        unsafe { call(kernel) }
+    }
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512bw,avx512dq")]
+fn call<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512(()))
 }
 
 /// Implements `+ - *` by intrinsics, whose names differ for each type.
@@ -81,6 +101,7 @@ fn first_16(count: usize) -> __mmask16 {
 impl Vector<f32> for F32x16 {
     type Simd = Avx512;
     const LANES: usize = 16;
+    const SIDE: usize = 8;
 
     #[inline(always)]
     fn splat(_: Avx512, value: f32) -> Self {
@@ -112,6 +133,12 @@ impl Vector<f32> for F32x16 {
         // SAFETY: `self` proves AVX-512; the mask admits the `count` numbers that the caller
         // promises to be writable, and masked lanes are not accessed.
         unsafe { _mm512_mask_storeu_ps(target, first_16(count), self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(simd: Avx512, rows: &[*const f32; 8], target: *mut f32, stride: usize) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { transpose_8x8(simd.lower(), *rows, target, stride) }
     }
 
     #[inline(always)]
@@ -171,6 +198,7 @@ fn first_8(count: usize) -> __mmask8 {
 impl Vector<f64> for F64x8 {
     type Simd = Avx512;
     const LANES: usize = 8;
+    const SIDE: usize = 4;
 
     #[inline(always)]
     fn splat(_: Avx512, value: f64) -> Self {
@@ -202,6 +230,19 @@ impl Vector<f64> for F64x8 {
         // SAFETY: `self` proves AVX-512; the mask admits the `count` numbers that the caller
         // promises to be writable, and masked lanes are not accessed.
         unsafe { _mm512_mask_storeu_pd(target, first_8(count), self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(simd: Avx512, rows: &[*const f64; 8], target: *mut f64, stride: usize) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe {
+            transpose_4x4(
+                simd.lower(),
+                [rows[0], rows[1], rows[2], rows[3]],
+                target,
+                stride,
+            )
+        }
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use std::ops::{Add, Mul, Sub};
 
-use super::{Level, Real, Simd, Vector};
+use super::{Kernel, Level, Real, Simd, Vector};
 
 /// The token of [`Level::Baseline`].
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,11 @@ impl Simd for Baseline {
     };
     type F32 = Lanes<f32, 4>;
     type F64 = Lanes<f64, 2>;
+
+    #[inline(never)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
 }
 
 /// `N` numbers, which the compiler keeps in one register.
@@ -104,6 +109,7 @@ where
 {
     type Simd = Baseline;
     const LANES: usize = N;
+    const SIDE: usize = N;
 
     #[inline(always)]
     fn splat(_: Baseline, value: T) -> Self {
@@ -137,6 +143,17 @@ where
         for (i, lane) in self.0.into_iter().enumerate().take(count) {
             // SAFETY: the caller promises `count` writable numbers, and `i < count`.
             unsafe { target.add(i).write(lane) };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(_: Baseline, rows: &[*const T; 8], target: *mut T, stride: usize) {
+        for p in 0..N {
+            for i in 0..N {
+                // SAFETY: the caller promises `N` numbers at each of the first `N` rows and at
+                // each of the first `N` multiples of `stride`.
+                unsafe { target.add(p * stride + i).write(rows[i].add(p).read()) };
+            }
         }
     }
 

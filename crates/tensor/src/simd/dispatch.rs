@@ -26,38 +26,16 @@ pub(crate) fn dispatch<K: Kernel>(level: Level, kernel: K) -> K::Output {
         level.name()
     );
     let _mode = FlushSubnormals::of::<K::Scalar>();
-    #[cfg(target_arch = "x86_64")]
-    {
+    // `call` is never inlined, so that no arithmetic of the caller meets the kernel's mode.
+    match level {
         // SAFETY: the assertion above has established that the processor has these features.
-        match level {
-            Level::Avx512 => return unsafe { avx512(kernel) },
-            Level::Avx2 => return unsafe { avx2(kernel) },
-            Level::Baseline => {}
-        }
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { Avx512::new() }.call(kernel),
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { Avx2::new() }.call(kernel),
+        _ => Baseline.call(kernel),
     }
-    baseline(kernel)
-}
-
-// Not inlined, so that no arithmetic of the caller meets the kernel's mode for subnormals.
-#[inline(never)]
-fn baseline<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Baseline)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline(never)]
-#[target_feature(enable = "avx2,fma")]
-fn avx2<K: Kernel>(kernel: K) -> K::Output {
-    // SAFETY: this function's features are the ones that the token stands for.
-    kernel.run(unsafe { Avx2::new() })
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline(never)]
-#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512bw,avx512dq")]
-fn avx512<K: Kernel>(kernel: K) -> K::Output {
-    // SAFETY: this function's features are the ones that the token stands for.
-    kernel.run(unsafe { Avx512::new() })
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ mod baseline;
 mod dispatch;
 mod level;
 mod subnormals;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
 mod vector;
 
 #[cfg(target_arch = "x86_64")]

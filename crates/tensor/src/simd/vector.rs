@@ -2,7 +2,7 @@
 
 use std::ops::{Add, Mul, Sub};
 
-use super::Level;
+use super::{Kernel, Level};
 use crate::element::Number;
 
 /// A level as a type: a token that proves that the processor has it.
@@ -15,6 +15,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     type F32: Vector<f32, Simd = Self>;
     /// The widest vector of `f64`.
     type F64: Vector<f64, Simd = Self>;
+
+    /// Runs `kernel` as a function of its own, compiled for this level: a border against
+    /// inlining, where a kernel is large or used in many places.
+    fn call<K: Kernel>(self, kernel: K) -> K::Output;
 }
 
 /// The floating-point types that have vectors: `f32` and `f64`.
@@ -46,6 +50,8 @@ pub(crate) trait Vector<T: Real>:
     type Simd: Simd;
     /// Numbers in the vector.
     const LANES: usize;
+    /// Rows and columns of the block that [`transpose`](Vector::transpose) handles, at most 8.
+    const SIDE: usize;
 
     /// `value` in each lane.
     fn splat(simd: Self::Simd, value: T) -> Self;
@@ -73,6 +79,14 @@ pub(crate) trait Vector<T: Real>:
     /// # Safety
     /// `target` is valid for writing `count` numbers, and `count <= LANES`.
     unsafe fn store_pointer_partial(self, target: *mut T, count: usize);
+
+    /// Transposes a block of `SIDE` × `SIDE` numbers:
+    /// `target[p · stride + i] = rows[i][p]` for `i` and `p` below `SIDE`.
+    ///
+    /// # Safety
+    /// The first `SIDE` of `rows` are valid for reading `SIDE` numbers, and `target` for writing
+    /// `SIDE` numbers at each of the first `SIDE` multiples of `stride`.
+    unsafe fn transpose(simd: Self::Simd, rows: &[*const T; 8], target: *mut T, stride: usize);
 
     /// `self · factor + addend`, rounded once where the level has fused multiply-add.
     fn mul_add(self, factor: Self, addend: Self) -> Self;

@@ -1,0 +1,340 @@
+//! Products against sums in `f64`, at the edges of blocks and at every level.
+
+use super::*;
+use crate::parallel::Par;
+use crate::simd::{Level, Real};
+
+/// Numbers without structure, in ±1.
+fn noise<T: Real>(len: usize, seed: u64) -> Vec<T> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        T::from_f64((state >> 11) as f64 / (1_u64 << 52) as f64 - 1.0)
+    };
+    (0..len).map(next).collect()
+}
+
+/// The layouts that operands come in.
+#[derive(Clone, Copy, Debug)]
+enum Layout {
+    Rows,
+    Columns,
+    /// Rows and columns are apart from one another.
+    Sparse,
+    /// Rows and columns in reverse.
+    Backward,
+    /// All rows are the same memory.
+    SameRow,
+    /// All columns are the same memory.
+    SameColumn,
+}
+
+const LAYOUTS: [Layout; 6] = [
+    Layout::Rows,
+    Layout::Columns,
+    Layout::Sparse,
+    Layout::Backward,
+    Layout::SameRow,
+    Layout::SameColumn,
+];
+
+struct Operand<T> {
+    data: Vec<T>,
+    offset: usize,
+    size: [usize; 2],
+    strides: [isize; 2],
+}
+
+impl<T: Real> Operand<T> {
+    fn new([rows, columns]: [usize; 2], layout: Layout, seed: u64) -> Self {
+        let (r, c) = (rows as isize, columns as isize);
+        let strides = match layout {
+            Layout::Rows => [c, 1],
+            Layout::Columns => [1, r],
+            Layout::Sparse => [3 * c + 2, 3],
+            Layout::Backward => [-c, -1],
+            Layout::SameRow => [0, 1],
+            Layout::SameColumn => [1, 0],
+        };
+        let reach = |count: usize, stride: isize| count.saturating_sub(1) * stride.unsigned_abs();
+        let span = reach(rows, strides[0]) + reach(columns, strides[1]);
+        let offset = 1 + if strides[0] < 0 { span } else { 0 };
+        Operand {
+            data: noise(span + 2, seed),
+            offset,
+            size: [rows, columns],
+            strides,
+        }
+    }
+
+    fn matrix(&self) -> MatrixRef<'_, T> {
+        MatrixRef::new(&self.data, self.offset, self.size, self.strides)
+    }
+}
+
+/// Sums in `f64`, with the sum of magnitudes for a bound on rounding.
+fn oracle<T: Real>(a: MatrixRef<'_, T>, b: MatrixRef<'_, T>, i: usize, j: usize) -> [f64; 2] {
+    let mut sums = [0.0, 0.0];
+    for p in 0..a.columns() {
+        let product = a.get(i, p).to_f64() * b.get(p, j).to_f64();
+        sums[0] += product;
+        sums[1] += product.abs();
+    }
+    sums
+}
+
+fn epsilon<T: Real>() -> f64 {
+    if size_of::<T>() == 4 {
+        f64::from(f32::EPSILON)
+    } else {
+        f64::EPSILON
+    }
+}
+
+/// All ways to the product of two operands, at every level, against the oracle.
+fn check<T: Real>(size: [usize; 3], layouts: [Layout; 2]) {
+    let [m, k, n] = size;
+    let a = Operand::<T>::new([m, k], layouts[0], 1);
+    let b = Operand::<T>::new([k, n], layouts[1], 2);
+    let (a, b) = (a.matrix(), b.matrix());
+    let bias = noise::<T>(n, 3);
+    let stride = n + 3;
+    let before = noise::<T>(m.max(1) * stride, 4);
+    let expected: Vec<[f64; 2]> = (0..m * n).map(|at| oracle(a, b, at / n, at % n)).collect();
+    for level in Level::available() {
+        for (accum, bias, relu) in [
+            (Accum::Replace, None, false),
+            (Accum::Add, None, false),
+            (Accum::Replace, Some(&bias[..]), true),
+            (Accum::Add, Some(&bias[..]), true),
+        ] {
+            let epilogue = Epilogue { bias, relu };
+            for way in 0..3 {
+                let mut data = before.clone();
+                let mut c = MatrixMut::new(&mut data, [m, n], stride);
+                let par = Par::Threads;
+                match way {
+                    0 => gemm(a, Right::Matrix(b), &mut c, accum, epilogue, par, level),
+                    1 => {
+                        let b = Right::Matrix(b);
+                        gemm_packing(&a, b, &mut c, accum, epilogue, par, level)
+                    }
+                    _ => {
+                        let b = PackedColumns::new(b, par, level).unwrap();
+                        gemm(a, Right::Packed(&b), &mut c, accum, epilogue, par, level)
+                    }
+                }
+                .unwrap();
+                for i in 0..m {
+                    for j in 0..n {
+                        let [sum, magnitude] = expected[i * n + j];
+                        let mut sum = sum;
+                        if accum == Accum::Add {
+                            sum += before[i * stride + j].to_f64();
+                        }
+                        sum += bias.map_or(0.0, |bias| bias[j].to_f64());
+                        if relu {
+                            sum = sum.max(0.0);
+                        }
+                        // Each of k + 3 roundings is off by half an epsilon at most.
+                        let bound = (k as f64 + 3.0) * epsilon::<T>() / 2.0 * (magnitude + 3.0);
+                        let got = data[i * stride + j].to_f64();
+                        assert!(
+                            (got - sum).abs() <= bound,
+                            "{size:?} {layouts:?} {level:?} way {way} {accum:?} ({i}, {j}): \
+                             {got} is not {sum}"
+                        );
+                    }
+                }
+                for (at, (after, before)) in data.iter().zip(&before).enumerate() {
+                    let outside = at % stride >= n || at / stride >= m;
+                    assert!(
+                        !outside || after == before,
+                        "{size:?} {level:?} wrote at {at}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sizes_at_the_edges_of_tiles() {
+    for m in [1, 2, 3, 5, 6, 7, 13, 14, 15, 28, 29] {
+        for n in [1, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65] {
+            check::<f32>([m, 9, n], [Layout::Rows; 2]);
+            check::<f64>([m, 5, n], [Layout::Rows; 2]);
+        }
+    }
+}
+
+#[test]
+fn sizes_at_the_edges_of_blocks() {
+    for k in [1, 2, 7, 8, 191, 192, 193, 383, 385, 512, 513, 1025] {
+        check::<f32>([15, k, 33], [Layout::Rows; 2]);
+        check::<f64>([7, k, 17], [Layout::Rows, Layout::Columns]);
+    }
+    check::<f32>([130, 70, 90], [Layout::Rows; 2]);
+    check::<f32>([300, 40, 1], [Layout::Rows; 2]);
+    check::<f32>([2, 300, 500], [Layout::Rows; 2]);
+    check::<f32>([40, 300, 100], [Layout::Rows; 2]);
+    check::<f64>([57, 60, 130], [Layout::Rows; 2]);
+}
+
+#[test]
+fn every_layout_of_both_operands() {
+    for left in LAYOUTS {
+        for right in LAYOUTS {
+            check::<f32>([17, 23, 37], [left, right]);
+            check::<f64>([17, 23, 37], [left, right]);
+            check::<f32>([64, 65, 66], [left, right]);
+            check::<f32>([9, 200, 45], [left, right]);
+        }
+    }
+}
+
+#[test]
+fn empty_matrices_and_depth_zero() {
+    for size in [[0, 3, 4], [3, 3, 0], [0, 0, 0], [3, 0, 4], [30, 0, 40]] {
+        check::<f32>(size, [Layout::Rows; 2]);
+        check::<f64>(size, [Layout::Rows; 2]);
+    }
+}
+
+/// `f32` at every level: the element (1, 1) of a product with special values at depth `p`.
+fn special(size: [usize; 3], left: f32, right: f32) -> Vec<f32> {
+    let [m, k, n] = size;
+    let mut a = vec![1.0; m * k];
+    let mut b = vec![1.0; k * n];
+    a[k + k / 2] = left;
+    b[(k / 2) * n + 1] = right;
+    let run = |level| {
+        let mut data = vec![0.0; m * n];
+        let mut c = MatrixMut::row_major(&mut data, [m, n]);
+        gemm(
+            MatrixRef::row_major(&a, [m, k]),
+            Right::Matrix(MatrixRef::row_major(&b, [k, n])),
+            &mut c,
+            Accum::Replace,
+            Epilogue {
+                bias: None,
+                relu: true,
+            },
+            Par::Threads,
+            level,
+        )
+        .unwrap();
+        data[n + 1]
+    };
+    Level::available().into_iter().map(run).collect()
+}
+
+#[test]
+fn nan_and_infinity_propagate() {
+    for size in [[2, 3, 2], [8, 8, 8], [70, 80, 90], [5, 400, 300]] {
+        for (left, right) in [
+            (f32::NAN, 1.0),
+            (1.0, f32::NAN),
+            (0.0, f32::NAN),
+            (0.0, f32::INFINITY),
+            (f32::NEG_INFINITY, 0.0),
+            (-0.0, f32::INFINITY),
+        ] {
+            for value in special(size, left, right) {
+                assert!(value.is_nan(), "{left} · {right} in {size:?}: {value}");
+            }
+        }
+        for value in special(size, f32::INFINITY, 2.0) {
+            assert_eq!(value, f32::INFINITY);
+        }
+    }
+}
+
+#[test]
+fn same_bits_on_any_number_of_threads() {
+    for [m, k, n] in [
+        [300, 250, 200],
+        [32, 3000, 300],
+        [1000, 700, 24],
+        [24, 900, 1000],
+    ] {
+        let (a, b) = (noise::<f32>(m * k, 5), noise::<f32>(k * n, 6));
+        let run = || {
+            let mut data = vec![0.0; m * n];
+            let mut c = MatrixMut::row_major(&mut data, [m, n]);
+            let (a, b) = (
+                MatrixRef::row_major(&a, [m, k]),
+                MatrixRef::row_major(&b, [k, n]),
+            );
+            let (par, level) = (Par::Threads, Level::best());
+            let b = Right::Matrix(b);
+            gemm(a, b, &mut c, Accum::Replace, Epilogue::NONE, par, level).unwrap();
+            data.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.unwrap().install(run)
+        };
+        let one = on(1);
+        assert_eq!(one, on(2), "{m} × {k} × {n}");
+        assert_eq!(one, on(5), "{m} × {k} × {n}");
+    }
+}
+
+#[test]
+fn rows_from_a_closure_of_runs() {
+    struct Runs<'a>(&'a [f32], [usize; 2]);
+    impl PackRows<f32> for Runs<'_> {
+        fn rows(&self) -> usize {
+            self.1[0]
+        }
+        fn depth(&self) -> usize {
+            self.1[1]
+        }
+        #[inline(always)]
+        fn pack<S: crate::simd::Simd>(
+            &self,
+            simd: S,
+            rows: std::ops::Range<usize>,
+            depth: std::ops::Range<usize>,
+            panel: &mut [f32],
+        ) {
+            let k = self.depth();
+            let runs: Vec<&[f32]> = rows.map(|i| &self.0[i * k..][depth.clone()]).collect();
+            pack_runs(simd, &runs, panel);
+        }
+    }
+    let [m, k, n] = [45, 37, 50];
+    let (a, b) = (noise::<f32>(m * k, 7), noise::<f32>(k * n, 8));
+    for level in Level::available() {
+        let mut results = [vec![0.0; m * n], vec![0.0; m * n]];
+        let [first, second] = &mut results;
+        let right = || Right::Matrix(MatrixRef::row_major(&b, [k, n]));
+        let (accum, par) = (Accum::Replace, Par::Sequential);
+        let mut c = MatrixMut::row_major(first, [m, n]);
+        let left = Runs(&a, [m, k]);
+        gemm_packing(&left, right(), &mut c, accum, Epilogue::NONE, par, level).unwrap();
+        let mut c = MatrixMut::row_major(second, [m, n]);
+        let left = MatrixRef::row_major(&a, [m, k]);
+        gemm_packing(&left, right(), &mut c, accum, Epilogue::NONE, par, level).unwrap();
+        assert_eq!(results[0], results[1], "{level:?}");
+    }
+}
+
+#[test]
+fn views_outside_of_their_data_are_refused() {
+    let data = [0.0_f32; 12];
+    let refused = |offset, size, strides| {
+        std::panic::catch_unwind(|| MatrixRef::new(&data, offset, size, strides)).is_err()
+    };
+    assert!(!refused(0, [3, 4], [4, 1]));
+    assert!(refused(1, [3, 4], [4, 1]));
+    assert!(refused(0, [3, 4], [-4, 1]));
+    assert!(!refused(8, [3, 4], [-4, 1]));
+    assert!(refused(0, [usize::MAX, 2], [isize::MAX, isize::MAX]));
+    assert!(!refused(100, [0, 4], [4, 1]));
+    let overlap = || drop(MatrixMut::new(&mut [0.0_f32; 12], [2, 4], 3));
+    assert!(std::panic::catch_unwind(overlap).is_err());
+}

@@ -1,0 +1,186 @@
+//! The micro-kernel: a tile of C in registers.
+
+use crate::simd::{Kernel, Real, Simd, Vector, prefetch};
+
+use super::blocking::TILE_VECTORS;
+
+/// `C = [C +] A · B [+ bias] [, ReLU]` for one tile, of at most [`MAX_ROWS`](super::MAX_ROWS) rows
+/// and two vectors of columns.
+#[derive(Clone, Copy)]
+pub(super) struct Tile<T> {
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) depth: usize,
+    /// Element (i, p) of A is at `a + i · a_row + p · a_step`.
+    pub(super) a: *const T,
+    pub(super) a_row: isize,
+    pub(super) a_step: isize,
+    /// Element (p, j) of B is at `b + p · b_step + j`, and all vectors that the columns touch can
+    /// be read.
+    pub(super) b: *const T,
+    pub(super) b_step: isize,
+    /// Element (i, j) of C is at `c + i · c_row + j`.
+    pub(super) c: *mut T,
+    pub(super) c_row: usize,
+    /// Add to what C holds.
+    pub(super) add: bool,
+    /// Then add bias `j` to column `j`, unless null.
+    pub(super) bias: *const T,
+    /// Then replace negative numbers by zero.
+    pub(super) relu: bool,
+}
+
+impl<T: Real> Tile<T> {
+    /// Computes the tile.
+    ///
+    /// # Safety
+    /// The pointers are valid for all elements that the fields' descriptions name, and nobody
+    /// else uses the tile of C meanwhile.
+    #[inline(always)]
+    pub(super) unsafe fn run<S: Simd>(&self, simd: S) {
+        if self.columns > T::Vector::<S>::LANES {
+            self.run_rows::<S, TILE_VECTORS>(simd);
+        } else {
+            self.run_rows::<S, 1>(simd);
+        }
+    }
+
+    #[inline(always)]
+    fn run_rows<S: Simd, const VECTORS: usize>(&self, simd: S) {
+        // Each number of rows has its own code, whose loops are unrolled into registers. Six is
+        // all that 16 registers hold.
+        match self.rows {
+            0 => {}
+            1 => simd.call(Sized::<T, 1, VECTORS>(self)),
+            2 => simd.call(Sized::<T, 2, VECTORS>(self)),
+            3 => simd.call(Sized::<T, 3, VECTORS>(self)),
+            4 => simd.call(Sized::<T, 4, VECTORS>(self)),
+            5 => simd.call(Sized::<T, 5, VECTORS>(self)),
+            6 => simd.call(Sized::<T, 6, VECTORS>(self)),
+            _ if S::REGISTERS < 32 => unreachable!("a tile has at most 6 rows at this level"),
+            7 => simd.call(Sized::<T, 7, VECTORS>(self)),
+            8 => simd.call(Sized::<T, 8, VECTORS>(self)),
+            9 => simd.call(Sized::<T, 9, VECTORS>(self)),
+            10 => simd.call(Sized::<T, 10, VECTORS>(self)),
+            11 => simd.call(Sized::<T, 11, VECTORS>(self)),
+            12 => simd.call(Sized::<T, 12, VECTORS>(self)),
+            13 => simd.call(Sized::<T, 13, VECTORS>(self)),
+            14 => simd.call(Sized::<T, 14, VECTORS>(self)),
+            _ => unreachable!("a tile has at most 14 rows"),
+        }
+    }
+}
+
+/// A tile of `ROWS` rows and `VECTORS` vectors of columns. Made by [`Tile::run`] only.
+struct Sized<'a, T, const ROWS: usize, const VECTORS: usize>(&'a Tile<T>);
+
+impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Sized<'_, T, ROWS, VECTORS> {
+    type Scalar = T;
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let tile = *self.0;
+        for i in 0..ROWS {
+            prefetch(tile.c.wrapping_add(i * tile.c_row));
+        }
+        // SAFETY: the caller of `Tile::run` vouches for the pointers; `ROWS` and `VECTORS` are
+        // those that the tile's rows and columns need.
+        unsafe {
+            let sums = if tile.a_row == 1 {
+                product::<T, S, ROWS, VECTORS>(simd, &tile, 1)
+            } else {
+                product::<T, S, ROWS, VECTORS>(simd, &tile, tile.a_row)
+            };
+            finish(simd, &tile, sums);
+        }
+    }
+}
+
+/// The product of the panels, summed in order of depth.
+///
+/// # Safety
+/// As for [`Tile::run`]. `a_row` is the tile's; it is an argument so that 1 can be a constant.
+#[inline(always)]
+unsafe fn product<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    tile: &Tile<T>,
+    a_row: isize,
+) -> [[T::Vector<S>; VECTORS]; ROWS] {
+    let lanes = T::Vector::<S>::LANES;
+    let mut sums = [[T::Vector::<S>::zero(simd); VECTORS]; ROWS];
+    let (mut a, mut b) = (tile.a, tile.b);
+    for _ in 0..tile.depth {
+        let mut row = [T::Vector::<S>::zero(simd); VECTORS];
+        for (v, vector) in row.iter_mut().enumerate() {
+            // SAFETY: the caller vouches for all vectors that the columns touch.
+            *vector = unsafe { T::Vector::<S>::load_pointer(simd, b.add(v * lanes)) };
+        }
+        for (i, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: the caller vouches for `ROWS` rows of A.
+            let factor = unsafe { a.offset(i as isize * a_row).read() };
+            let factor = T::Vector::<S>::splat(simd, factor);
+            for (sum, vector) in sums.iter_mut().zip(row) {
+                *sum = factor.mul_add(vector, *sum);
+            }
+        }
+        a = a.wrapping_offset(tile.a_step);
+        b = b.wrapping_offset(tile.b_step);
+    }
+    sums
+}
+
+/// Writes the tile.
+///
+/// # Safety
+/// As for [`Tile::run`].
+#[inline(always)]
+unsafe fn finish<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    tile: &Tile<T>,
+    sums: [[T::Vector<S>; VECTORS]; ROWS],
+) {
+    let lanes = T::Vector::<S>::LANES;
+    let whole = tile.columns == VECTORS * lanes;
+    let zero = T::Vector::<S>::zero(simd);
+    let mut bias = [zero; VECTORS];
+    let has_bias = !tile.bias.is_null();
+    for (v, bias) in bias.iter_mut().enumerate() {
+        let count = (tile.columns - v * lanes).min(lanes);
+        if has_bias {
+            // SAFETY: the caller vouches for a bias for each column.
+            *bias = unsafe {
+                T::Vector::<S>::load_pointer_partial(simd, tile.bias.add(v * lanes), count)
+            };
+        }
+    }
+    for (i, sums) in sums.into_iter().enumerate() {
+        for (v, mut sum) in sums.into_iter().enumerate() {
+            let count = (tile.columns - v * lanes).min(lanes);
+            // SAFETY: the caller vouches for the rows and columns of C's tile; with `whole`, each
+            // vector of each row lies in it.
+            unsafe {
+                let c = tile.c.add(i * tile.c_row + v * lanes);
+                if tile.add {
+                    let former = if whole {
+                        T::Vector::<S>::load_pointer(simd, c)
+                    } else {
+                        T::Vector::<S>::load_pointer_partial(simd, c, count)
+                    };
+                    sum = former + sum;
+                }
+                if has_bias {
+                    sum = sum + bias[v];
+                }
+                if tile.relu {
+                    sum = zero.max(sum);
+                }
+                if whole {
+                    sum.store_pointer(c);
+                } else {
+                    sum.store_pointer_partial(c, count);
+                }
+            }
+        }
+    }
+}
