@@ -5,9 +5,10 @@
 use std::ops::Neg;
 
 use crate::element::Number;
+use crate::simd::Real;
 
 /// `f32` or `f64`: the types with arithmetic kernels and gradients.
-pub trait Float: Number + Neg<Output = Self> {
+pub trait Float: Number + Real + Neg<Output = Self> {
     /// Distance from 1 to the next larger value.
     const EPSILON: Self;
     /// NaN.

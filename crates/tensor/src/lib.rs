@@ -1,8 +1,8 @@
 //! N-dimensional arrays with views, broadcasting and fast CPU kernels.
 #![deny(missing_docs)]
 
-mod conv;
 mod construct;
+mod conv;
 mod display;
 mod element;
 mod elementwise;

@@ -16,7 +16,7 @@ use super::{Kernel, Level, Simd, Vector};
 
 /// The token of [`Level::Avx2`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx2(());
+pub struct Avx2(());
 
 impl Avx2 {
     /// # Safety
@@ -79,7 +79,7 @@ macro_rules! operators {
 /// 8 numbers of type `f32`; a value exists only where AVX2 does.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
-pub(crate) struct F32x8(__m256);
+pub struct F32x8(__m256);
 
 operators!(F32x8, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps);
 
@@ -179,7 +179,7 @@ impl Vector<f32> for F32x8 {
 /// 4 numbers of type `f64`; a value exists only where AVX2 does.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
-pub(crate) struct F64x4(__m256d);
+pub struct F64x4(__m256d);
 
 operators!(F64x4, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd);
 

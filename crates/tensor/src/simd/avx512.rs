@@ -17,7 +17,7 @@ use super::{Avx2, Kernel, Level, Simd, Vector};
 
 /// The token of [`Level::Avx512`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx512(());
+pub struct Avx512(());
 
 impl Avx512 {
     /// # Safety
@@ -87,7 +87,7 @@ macro_rules! operators {
 /// 16 numbers of type `f32`; a value exists only where AVX-512 does.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
-pub(crate) struct F32x16(__m512);
+pub struct F32x16(__m512);
 
 operators!(F32x16, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps);
 
@@ -184,7 +184,7 @@ impl Vector<f32> for F32x16 {
 /// 8 numbers of type `f64`; a value exists only where AVX-512 does.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
-pub(crate) struct F64x8(__m512d);
+pub struct F64x8(__m512d);
 
 operators!(F64x8, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd);
 

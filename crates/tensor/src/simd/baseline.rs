@@ -6,7 +6,7 @@ use super::{Kernel, Level, Real, Simd, Vector};
 
 /// The token of [`Level::Baseline`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Baseline;
+pub struct Baseline;
 
 impl Simd for Baseline {
     const LEVEL: Level = Level::Baseline;
@@ -27,7 +27,7 @@ impl Simd for Baseline {
 /// `N` numbers, which the compiler keeps in one register.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
-pub(crate) struct Lanes<T, const N: usize>([T; N]);
+pub struct Lanes<T, const N: usize>([T; N]);
 
 impl<T: Real, const N: usize> Lanes<T, N> {
     #[inline(always)]

@@ -5,7 +5,7 @@ use super::{Avx2, Avx512};
 use super::{Baseline, FlushSubnormals, Level, Real, Simd};
 
 /// A piece of work for one thread, written for any level. See the [module](super) for the rules.
-pub(crate) trait Kernel {
+pub trait Kernel {
     /// The type computed with; it decides how subnormals are treated.
     type Scalar: Real;
     /// What the work yields.

@@ -51,12 +51,14 @@ mod transpose;
 mod vector;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx2::Avx2;
+pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx512::Avx512;
-pub(crate) use baseline::Baseline;
-pub(crate) use dispatch::{Kernel, dispatch};
+pub use avx512::Avx512;
+pub use baseline::Baseline;
+pub use dispatch::Kernel;
+pub(crate) use dispatch::dispatch;
 pub use level::Level;
 pub(crate) use level::vectorize;
 pub(crate) use subnormals::FlushSubnormals;
-pub(crate) use vector::{Real, Simd, Vector, prefetch};
+pub(crate) use vector::prefetch;
+pub use vector::{Real, Simd, Vector};

@@ -1,4 +1,7 @@
 //! The traits that kernels are written against.
+//!
+//! They are public in name only: [`Float`](crate::Float) builds on [`Real`], so that whatever is
+//! generic over floating-point types can call kernels, but no path leads here from outside.
 
 use std::ops::{Add, Mul, Sub};
 
@@ -6,7 +9,7 @@ use super::{Kernel, Level};
 use crate::element::Number;
 
 /// A level as a type: a token that proves that the processor has it.
-pub(crate) trait Simd: Copy + Send + Sync + 'static {
+pub trait Simd: Copy + Send + Sync + 'static {
     /// The level of this token.
     const LEVEL: Level;
     /// Vector registers of the instruction set.
@@ -22,7 +25,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 }
 
 /// The floating-point types that have vectors: `f32` and `f64`.
-pub(crate) trait Real: Number {
+pub trait Real: Number {
     /// The vector of this type at a level.
     type Vector<S: Simd>: Vector<Self, Simd = S>;
     /// Whether kernels of this type treat subnormal numbers as zero
@@ -43,7 +46,7 @@ impl Real for f64 {
 /// A vector of [`LANES`](Vector::LANES) floating-point numbers.
 ///
 /// Loads and stores need no alignment.
-pub(crate) trait Vector<T: Real>:
+pub trait Vector<T: Real>:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
 {
     /// The token that this vector is made from.
