@@ -1,4 +1,7 @@
-#![doc = ""]
-//! See the crate documentation.
+//! Layers, losses, optimizers, training, data and files for convolutional networks.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+
+mod error;
+
+pub use error::{Error, FileError, Result};
