@@ -1,7 +1,23 @@
 //! Two-dimensional convolution on images `[batch, height, width, channels]`.
+//!
+//! From the outside in: [`params`] checks a geometry; [`plan`] chooses an algorithm; [`job`] cuts
+//! a convolution or its input gradient, both in the form of [`correlation`], into blocks;
+//! [`direct`] and [`im2col`] find the patches of a block; [`microkernel`] multiplies.
+//! [`filter_gradient`] sums over blocks instead.
 
+mod correlation;
+mod direct;
+mod filter_gradient;
+mod im2col;
+mod job;
+mod microkernel;
 pub(crate) mod padding;
 mod params;
+mod plan;
+mod scratch;
+#[cfg(test)]
+mod tests;
+mod windows;
 
 pub use padding::Padding;
 pub use params::{Conv2dOptions, Conv2dParams, ConvAlgorithm};

@@ -1,0 +1,292 @@
+//! The common form of a convolution and of its input gradient.
+//!
+//! Along one axis both compute `target[o] = Σ_t source[o·stride + offset + t·step] · filter[t]`,
+//! with zeros outside the source. For the forward direction that is the definition. The gradient
+//! with respect to the input is the transpose: an input position `i` collects from every output
+//! that has a tap on it, `dx[i] = Σ dy[(i + before − tap·dilation) / stride] · w[tap]` over the
+//! taps for which the division is exact. Those taps depend on `i` modulo the stride only, and are
+//! evenly spaced; so positions of one remainder (a *phase*) form a correlation with stride 1, a
+//! part of the taps in reverse order, and targets `stride` apart.
+
+use std::ops::Range;
+
+use crate::conv::microkernel::{lanes, panel_width};
+use crate::conv::padding::WindowAxis;
+use crate::conv::params::Conv2dParams;
+use crate::parallel::Par;
+use crate::simd::{Level, Real};
+
+/// One axis of a correlation. Target `o` lies at `target_start + o·target_step`; tap `t` uses the
+/// filter's tap `filter_start ± t·filter_step`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TapAxis {
+    /// Number of targets.
+    pub(super) targets: usize,
+    /// Size of the source.
+    pub(super) source: usize,
+    pub(super) stride: usize,
+    pub(super) offset: isize,
+    pub(super) step: usize,
+    pub(super) taps: usize,
+    pub(super) target_start: usize,
+    pub(super) target_step: usize,
+    filter_start: usize,
+    filter_step: isize,
+}
+
+impl TapAxis {
+    /// The forward direction: windows over the input.
+    pub(super) fn forward(axis: &WindowAxis) -> Self {
+        TapAxis {
+            targets: axis.output,
+            source: axis.input,
+            stride: axis.stride,
+            offset: -(axis.before as isize),
+            step: axis.dilation,
+            taps: axis.kernel,
+            target_start: 0,
+            target_step: 1,
+            filter_start: 0,
+            filter_step: 1,
+        }
+    }
+
+    /// The transpose for input positions `phase`, `phase + stride`, …; it may have no taps.
+    pub(super) fn transposed(axis: &WindowAxis, phase: usize) -> Self {
+        let stride = axis.stride;
+        let divisor = greatest_common_divisor(stride, axis.dilation);
+        let spacing = stride / divisor;
+        let position = phase + axis.before;
+        // `dilation·tap ≡ position (mod stride)` has one solution below `spacing`, or none.
+        let first = (0..spacing.min(axis.kernel))
+            .find(|&tap| (tap * axis.dilation) % stride == position % stride);
+        let taps = first.map_or(0, |first| (axis.kernel - first).div_ceil(spacing));
+        let first = first.unwrap_or(0);
+        let last = taps.saturating_sub(1);
+        let step = axis.dilation / divisor;
+        // Exact for phases with taps, by the choice of `first`.
+        let offset = (position as isize - (first * axis.dilation) as isize) / stride as isize;
+        TapAxis {
+            targets: axis.input.saturating_sub(phase).div_ceil(stride),
+            source: axis.output,
+            stride: 1,
+            offset: offset - (last * step) as isize,
+            step,
+            taps,
+            target_start: phase,
+            target_step: stride,
+            filter_start: first + last * spacing,
+            filter_step: -(spacing as isize),
+        }
+    }
+
+    /// The filter's tap that belongs to tap `t`.
+    fn filter_tap(&self, t: usize) -> usize {
+        self.filter_start
+            .wrapping_add_signed(t as isize * self.filter_step)
+    }
+
+    /// The source position under tap 0 of target `o`.
+    #[inline]
+    pub(super) fn start(&self, o: usize) -> isize {
+        (o * self.stride) as isize + self.offset
+    }
+
+    /// The taps of target `o` that lie on the source.
+    #[inline]
+    pub(super) fn taps_of(&self, o: usize) -> Range<usize> {
+        let start = self.start(o);
+        let step = self.step as isize;
+        let first = if start < 0 {
+            (-start + step - 1) / step
+        } else {
+            0
+        };
+        let end = (self.source as isize - start + step - 1).max(0) / step;
+        let end = (end as usize).min(self.taps);
+        (first as usize).min(end)..end
+    }
+
+    /// Source positions from the first tap of the first to the last tap of the last of `targets`,
+    /// those outside the source included.
+    pub(super) fn span(&self, targets: &Range<usize>) -> usize {
+        (targets.len() - 1) * self.stride + self.taps.saturating_sub(1) * self.step + 1
+    }
+
+    /// The targets that lie at positions within `positions`.
+    pub(super) fn targets_within(&self, positions: &Range<usize>) -> Range<usize> {
+        let count = |end: usize| {
+            end.saturating_sub(self.target_start)
+                .div_ceil(self.target_step)
+                .min(self.targets)
+        };
+        count(positions.start)..count(positions.end)
+    }
+}
+
+fn greatest_common_divisor(mut a: usize, mut b: usize) -> usize {
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// Two axes, and how many channels each group takes from the source and gives to the target.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Correlation {
+    pub(super) rows: TapAxis,
+    pub(super) columns: TapAxis,
+    pub(super) groups: usize,
+    /// Source channels of a group.
+    pub(super) channels: usize,
+    /// Target channels of a group.
+    pub(super) targets: usize,
+    transposed: bool,
+}
+
+impl Correlation {
+    /// The forward direction of `params`.
+    pub(super) fn forward(params: &Conv2dParams) -> Self {
+        Correlation {
+            rows: TapAxis::forward(&params.rows),
+            columns: TapAxis::forward(&params.columns),
+            groups: params.groups,
+            channels: params.group_inputs(),
+            targets: params.group_outputs(),
+            transposed: false,
+        }
+    }
+
+    /// The input gradient of `params` at the positions of one phase.
+    pub(super) fn transposed(params: &Conv2dParams, phase: [usize; 2]) -> Self {
+        Correlation {
+            rows: TapAxis::transposed(&params.rows, phase[0]),
+            columns: TapAxis::transposed(&params.columns, phase[1]),
+            groups: params.groups,
+            channels: params.group_outputs(),
+            targets: params.group_inputs(),
+            transposed: true,
+        }
+    }
+
+    /// Numbers in a patch of one group.
+    pub(super) fn patch(&self) -> usize {
+        self.rows.taps * self.columns.taps * self.channels
+    }
+
+    /// Whether targets cover an image row by row without gaps.
+    pub(super) fn is_dense(&self) -> bool {
+        self.rows.target_step == 1 && self.columns.target_step == 1
+    }
+
+    /// The panels of one group's packed filters: a row for each number of a patch, a column for
+    /// each target channel.
+    pub(super) fn panels<T: Real>(&self, level: Level) -> Panels {
+        Panels::new::<T>(level, self.patch(), self.targets)
+    }
+
+    /// Packs filters `[height, width, channels in / groups, channels out]` into `panels` for each
+    /// group, in the order in which patches are read.
+    pub(super) fn pack<T: Real>(
+        &self,
+        par: Par,
+        panels: &Panels,
+        filters: &[T],
+        kernel_width: usize,
+        packed: &mut [T],
+    ) {
+        let (inputs, outputs) = if self.transposed {
+            (self.targets, self.channels)
+        } else {
+            (self.channels, self.targets)
+        };
+        let row_len = self.groups * outputs;
+        par.for_chunks(packed, panels.len(), |group, packed| {
+            par.for_chunks(packed, panels.chunk(), |panel, packed| {
+                let panel = panels.panel(panel);
+                let mut rows = packed.chunks_exact_mut(panel.width);
+                for height in 0..self.rows.taps {
+                    for width in 0..self.columns.taps {
+                        let tap = self.rows.filter_tap(height) * kernel_width
+                            + self.columns.filter_tap(width);
+                        let tap = &filters[tap * inputs * row_len..][..inputs * row_len];
+                        for (channel, row) in rows.by_ref().take(self.channels).enumerate() {
+                            let (row, padding) = row.split_at_mut(panel.columns);
+                            if self.transposed {
+                                let start = panel.first * row_len + group * outputs + channel;
+                                let column = tap[start..].iter().step_by(row_len);
+                                row.iter_mut()
+                                    .zip(column)
+                                    .for_each(|(to, from)| *to = *from);
+                            } else {
+                                let start = channel * row_len + group * outputs + panel.first;
+                                row.copy_from_slice(&tap[start..][..panel.columns]);
+                            }
+                            padding.fill(T::ZERO);
+                        }
+                    }
+                }
+            });
+        });
+    }
+}
+
+/// How a matrix of `depth` rows is cut into panels of columns, each stored row by row and filled
+/// up to whole vectors.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Panels {
+    depth: usize,
+    columns: usize,
+    lanes: usize,
+    full: usize,
+}
+
+/// One panel of [`Panels`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Panel {
+    /// Its first column in the matrix.
+    pub(super) first: usize,
+    /// Columns of the matrix in it.
+    pub(super) columns: usize,
+    /// Numbers in one stored row.
+    pub(super) width: usize,
+    /// Where its first row is stored.
+    pub(super) start: usize,
+}
+
+impl Panels {
+    pub(super) fn new<T: Real>(level: Level, depth: usize, columns: usize) -> Self {
+        Panels {
+            depth,
+            columns,
+            lanes: lanes::<T>(level),
+            full: panel_width::<T>(level),
+        }
+    }
+
+    /// The number of panels.
+    pub(super) fn count(&self) -> usize {
+        self.columns.div_ceil(self.full)
+    }
+
+    pub(super) fn panel(&self, index: usize) -> Panel {
+        let first = index * self.full;
+        let columns = (self.columns - first).min(self.full);
+        Panel {
+            first,
+            columns,
+            width: columns.next_multiple_of(self.lanes),
+            start: first * self.depth,
+        }
+    }
+
+    /// Numbers that all panels take.
+    pub(super) fn len(&self) -> usize {
+        self.depth * self.columns.next_multiple_of(self.lanes)
+    }
+
+    /// Numbers that a full panel takes.
+    pub(super) fn chunk(&self) -> usize {
+        self.depth * self.full
+    }
+}

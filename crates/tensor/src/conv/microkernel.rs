@@ -1,0 +1,323 @@
+//! The one inner loop of all convolutions: a strip of outputs as products of strided rows.
+//!
+//! In images with channels innermost, the patches of neighbouring pixels are overlapping rows of
+//! the image itself, and a run of taps along the width is contiguous. So a product over patches
+//! needs no patch matrix: rows of `a` are addressed as `start + row·a_row`, and the summed index
+//! is up to three nested loops with a stride each (kernel rows, kernel columns, channels; or, for
+//! the gradient of the filters, output rows and columns).
+
+use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
+
+/// One loop over the summed index: `count` steps, each by `a` and `b` elements.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Loop {
+    pub(super) count: usize,
+    pub(super) a: usize,
+    pub(super) b: usize,
+}
+
+impl Loop {
+    /// A loop that runs once.
+    pub(super) const ONCE: Loop = Loop {
+        count: 1,
+        a: 0,
+        b: 0,
+    };
+
+    fn reach(self, step: impl Fn(Self) -> usize) -> usize {
+        (self.count - 1) * step(self)
+    }
+}
+
+/// What happens to a strip's sums on their way to memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Finish<'a, T> {
+    /// They replace what is there, after the bias of their column is added and, if `relu`,
+    /// negative values became zero.
+    Store { bias: Option<&'a [T]>, relu: bool },
+    /// They are added to what is there.
+    Add,
+}
+
+/// `c[row][column] = finish(Σ a[row][k] · b[k][column])` for `rows` rows and at most
+/// [`panel_width`] columns.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strip<'a, T> {
+    pub(super) a: &'a [T],
+    /// From one row of `a` to the next.
+    pub(super) a_row: usize,
+    /// Rows of `columns` numbers, filled up to whole vectors.
+    pub(super) b: &'a [T],
+    /// From one row of `c` to the next.
+    pub(super) c_row: usize,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    /// The summed index, outermost first.
+    pub(super) sum: [Loop; 3],
+    pub(super) finish: Finish<'a, T>,
+}
+
+/// Rows that the accumulators of one tile cover: enough chains to hide the latency of a fused
+/// multiply-add, few enough for the registers.
+const MOST_ROWS: usize = 14;
+
+/// Numbers of type `T` in a vector of `level`.
+pub(super) fn lanes<T: Real>(level: Level) -> usize {
+    let bytes = match level {
+        Level::Avx512 => 64,
+        Level::Avx2 => 32,
+        Level::Baseline => 16,
+    };
+    bytes / size_of::<T>()
+}
+
+/// Columns of a full panel: two vectors.
+pub(super) fn panel_width<T: Real>(level: Level) -> usize {
+    2 * lanes::<T>(level)
+}
+
+impl<T: Real> Strip<'_, T> {
+    /// Computes the strip into `c`.
+    ///
+    /// # Panics
+    /// If an operand is too short.
+    pub(super) fn run(self, level: Level, c: &mut [T]) {
+        if self.rows == 0 || self.columns == 0 {
+            return;
+        }
+        if self.sum.iter().any(|l| l.count == 0) {
+            return self.finish_empty(c);
+        }
+        let lanes = lanes::<T>(level);
+        let width = self.columns.next_multiple_of(lanes);
+        let reach =
+            |step: fn(Loop) -> usize| -> usize { self.sum.iter().map(|l| l.reach(step)).sum() };
+        assert!(
+            (self.rows - 1) * self.a_row + reach(|l| l.a) < self.a.len(),
+            "strip reaches beyond a"
+        );
+        assert!(
+            reach(|l| l.b) + width <= self.b.len(),
+            "strip reaches beyond b"
+        );
+        assert!(
+            (self.rows - 1) * self.c_row + self.columns <= c.len(),
+            "strip reaches beyond c"
+        );
+        if let Finish::Store {
+            bias: Some(bias), ..
+        } = self.finish
+        {
+            assert!(bias.len() >= self.columns, "strip reaches beyond the bias");
+        }
+        let vectors = width / lanes;
+        let most_rows = match (level, vectors) {
+            (Level::Avx512, _) => MOST_ROWS,
+            (_, 1) => 12,
+            _ => 6,
+        };
+        // Tiles of nearly equal height: a last tile of one or two rows would leave most of the
+        // multiplier's pipeline empty.
+        let tiles = self.rows.div_ceil(most_rows);
+        let height = self.rows / tiles;
+        let tall = self.rows % tiles;
+        let run = |height, first_row, tiles, c: &mut [T]| match vectors {
+            1 => self.tiles_of_height::<1>(level, height, first_row, tiles, c),
+            _ => self.tiles_of_height::<2>(level, height, first_row, tiles, c),
+        };
+        run(height + 1, 0, tall, c);
+        run(height, tall * (height + 1), tiles - tall, c);
+    }
+
+    /// The sum over nothing is zero.
+    fn finish_empty(self, c: &mut [T]) {
+        let Finish::Store { bias, relu } = self.finish else {
+            return;
+        };
+        for row in c.chunks_mut(self.c_row.max(1)).take(self.rows) {
+            for (column, value) in row[..self.columns].iter_mut().enumerate() {
+                let sum = bias.map_or(T::ZERO, |bias| bias[column]);
+                *value = if relu && sum < T::ZERO { T::ZERO } else { sum };
+            }
+        }
+    }
+
+    /// Makes the height of tiles a constant, so that accumulators become registers.
+    fn tiles_of_height<const VECTORS: usize>(
+        &self,
+        level: Level,
+        height: usize,
+        first_row: usize,
+        tiles: usize,
+        c: &mut [T],
+    ) {
+        if tiles == 0 {
+            return;
+        }
+        macro_rules! of_height {
+            ($($height:literal)*) => {
+                match height {
+                    $($height => dispatch(level, Tiles::<T, $height, VECTORS> {
+                        strip: self,
+                        first_row,
+                        tiles,
+                        c,
+                    }),)*
+                    _ => unreachable!("no tile has {height} rows"),
+                }
+            };
+        }
+        of_height!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+    }
+}
+
+/// Successive tiles of `ROWS` rows and `VECTORS` vectors of a strip whose bounds were checked.
+struct Tiles<'a, 'b, T, const ROWS: usize, const VECTORS: usize> {
+    strip: &'a Strip<'b, T>,
+    first_row: usize,
+    tiles: usize,
+    c: &'a mut [T],
+}
+
+impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Tiles<'_, '_, T, ROWS, VECTORS> {
+    type Scalar = T;
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        if ROWS * VECTORS + VECTORS > S::REGISTERS {
+            // Heights are chosen to fit; this spares the compiler the tiles that do not.
+            return;
+        }
+        for tile in 0..self.tiles {
+            let row = self.first_row + tile * ROWS;
+            // SAFETY: `Strip::run` has checked that all rows, sums and columns of the strip lie
+            // within its operands.
+            unsafe {
+                let a = self.strip.a.as_ptr().add(row * self.strip.a_row);
+                let c = self.c.as_mut_ptr().add(row * self.strip.c_row);
+                let sums = sums::<T, S, ROWS, VECTORS>(simd, self.strip, a);
+                finish::<T, S, ROWS, VECTORS>(simd, self.strip, sums, c);
+            }
+        }
+    }
+}
+
+/// The sums of one tile whose first row of `a` is at `a`.
+///
+/// # Safety
+/// `ROWS` rows from `a` and all of `b` are readable as far as the loops of `strip` reach.
+#[inline(always)]
+unsafe fn sums<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    strip: &Strip<'_, T>,
+    a: *const T,
+) -> [[T::Vector<S>; VECTORS]; ROWS] {
+    let [outer, middle, inner] = strip.sum;
+    let lanes = T::Vector::<S>::LANES;
+    let a_row = strip.a_row;
+    let mut sums = [[T::Vector::<S>::zero(simd); VECTORS]; ROWS];
+    for i in 0..outer.count {
+        for j in 0..middle.count {
+            // SAFETY: the caller vouches for every address that the loops reach.
+            unsafe {
+                let mut a = a.add(i * outer.a + j * middle.a);
+                let mut b = strip.b.as_ptr().add(i * outer.b + j * middle.b);
+                for _ in 0..inner.count {
+                    let mut columns = [T::Vector::<S>::zero(simd); VECTORS];
+                    for v in 0..VECTORS {
+                        columns[v] = T::Vector::<S>::load_pointer(simd, b.add(v * lanes));
+                    }
+                    for row in 0..ROWS {
+                        let factor = T::Vector::<S>::splat(simd, *a.add(row * a_row));
+                        for v in 0..VECTORS {
+                            sums[row][v] = factor.mul_add(columns[v], sums[row][v]);
+                        }
+                    }
+                    a = a.wrapping_add(inner.a);
+                    b = b.wrapping_add(inner.b);
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// Writes one tile.
+///
+/// # Safety
+/// `ROWS` rows of `strip.columns` numbers, `strip.c_row` apart, are valid from `c` on, and a bias
+/// has as many numbers.
+#[inline(always)]
+unsafe fn finish<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    strip: &Strip<'_, T>,
+    sums: [[T::Vector<S>; VECTORS]; ROWS],
+    c: *mut T,
+) {
+    let lanes = T::Vector::<S>::LANES;
+    let zero = T::Vector::<S>::zero(simd);
+    for v in 0..VECTORS {
+        // At least 1: the stored width is `columns` rounded up to whole vectors.
+        let count = (strip.columns - v * lanes).min(lanes);
+        let whole = count == lanes;
+        let load = |source: *const T| {
+            // SAFETY: the caller vouches for `count` numbers here.
+            unsafe {
+                if whole {
+                    T::Vector::<S>::load_pointer(simd, source)
+                } else {
+                    T::Vector::<S>::load_pointer_partial(simd, source, count)
+                }
+            }
+        };
+        let bias = match strip.finish {
+            Finish::Store {
+                bias: Some(bias), ..
+            } => load(bias[v * lanes..].as_ptr()),
+            _ => zero,
+        };
+        for row in 0..ROWS {
+            // SAFETY: the caller vouches for `count` numbers at each row of `c`.
+            unsafe {
+                let target = c.add(row * strip.c_row + v * lanes);
+                let sum = sums[row][v];
+                let value = match strip.finish {
+                    Finish::Store { relu: true, .. } => zero.max(sum + bias),
+                    Finish::Store { relu: false, .. } => sum + bias,
+                    Finish::Add => sum + load(target),
+                };
+                if whole {
+                    value.store_pointer(target);
+                } else {
+                    value.store_pointer_partial(target, count);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What [`lanes`] says about each level.
+    struct Width<T>(std::marker::PhantomData<T>);
+
+    impl<T: Real> Kernel for Width<T> {
+        type Scalar = T;
+        type Output = usize;
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) -> usize {
+            T::Vector::<S>::LANES
+        }
+    }
+
+    #[test]
+    fn lanes_are_those_of_the_vectors() {
+        for level in Level::available() {
+            let f32s = dispatch(level, Width::<f32>(std::marker::PhantomData));
+            let f64s = dispatch(level, Width::<f64>(std::marker::PhantomData));
+            assert_eq!((lanes::<f32>(level), lanes::<f64>(level)), (f32s, f64s));
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The grid, and what must hold at each of its points.
+
+use super::oracle::Case;
+use crate::conv::job::Execution;
+use crate::conv::{Conv2dOptions, Conv2dParams, ConvAlgorithm, Padding, plan};
+use crate::parallel::Par;
+use crate::simd::{Level, Real};
+
+/// Values that differ along every axis and cancel in no sum.
+fn values<T: Real>(len: usize, seed: u64) -> Vec<T> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            // A multiple of 2⁻²³ in −1..1, exact in both types.
+            T::from_f64((state >> 40) as f64 / (1 << 23) as f64 - 1.0)
+        })
+        .collect()
+}
+
+fn wide<T: Real>(values: &[T]) -> Vec<f64> {
+    values.iter().map(|value| value.to_f64()).collect()
+}
+
+/// A case with its operands and the oracle's answers.
+struct Problem<T> {
+    case: Case,
+    x: Vec<T>,
+    w: Vec<T>,
+    bias: Vec<T>,
+    dy: Vec<T>,
+    out: Vec<f64>,
+    dx: Vec<f64>,
+    dw: Vec<f64>,
+}
+
+impl<T: Real> Problem<T> {
+    fn new(case: Case) -> Self {
+        let x = values(case.input.iter().product(), 1);
+        let w = values(case.filters.iter().product(), 2);
+        let bias = values(case.filters[3], 3);
+        let dy = values(case.output().iter().product(), 4);
+        let (x64, w64, dy64) = (wide(&x), wide(&w), wide(&dy));
+        let out = case.forward(&x64, &w64);
+        let dx = case.input_gradient(&dy64, &w64);
+        let dw = case.filter_gradient(&x64, &dy64);
+        Problem {
+            case,
+            x,
+            w,
+            bias,
+            dy,
+            out,
+            dx,
+            dw,
+        }
+    }
+
+    fn params(&self, algorithm: ConvAlgorithm) -> Conv2dParams {
+        let options = self.case.options.algorithm(algorithm);
+        Conv2dParams::new(&self.case.input, &self.case.filters, &options).unwrap()
+    }
+
+    fn run(&self, algorithm: ConvAlgorithm, execution: Execution) -> [Vec<T>; 3] {
+        let params = self.params(algorithm);
+        // Results must not depend on what was in memory.
+        let poison = |len| vec![T::from_f64(f64::NAN); len];
+        let (mut out, mut dx, mut dw) = (
+            poison(self.out.len()),
+            poison(self.dx.len()),
+            poison(self.dw.len()),
+        );
+        plan::forward(&params, execution, &self.x, &self.w, None, false, &mut out).unwrap();
+        plan::input_gradient(&params, execution, &self.dy, &self.w, &mut dx).unwrap();
+        plan::filter_gradient(&params, execution, &self.x, &self.dy, &mut dw).unwrap();
+        [out, dx, dw]
+    }
+
+    fn check(&self, algorithm: ConvAlgorithm, level: Level, tolerance: f64) {
+        assert_eq!(self.params(algorithm).output_shape(), self.case.output());
+        let par = Par::Sequential;
+        let results = self.run(algorithm, Execution { par, level });
+        let names = ["forward", "input gradient", "filter gradient"];
+        for ((name, result), expected) in names
+            .iter()
+            .zip(&results)
+            .zip([&self.out, &self.dx, &self.dw])
+        {
+            for (index, (result, expected)) in result.iter().zip(expected).enumerate() {
+                let error = (result.to_f64() - expected).abs();
+                // `is_nan` must fail too, so the comparison is written to be true only for numbers.
+                assert!(
+                    error <= tolerance,
+                    "{name} by {algorithm:?} at {level:?}: element {index} is {result}, not \
+                     {expected}\n{:?}",
+                    self.case
+                );
+            }
+        }
+    }
+}
+
+const PATCHES: [ConvAlgorithm; 3] = [
+    ConvAlgorithm::Im2col,
+    ConvAlgorithm::Direct,
+    ConvAlgorithm::Auto,
+];
+
+/// Stride × dilation × groups × padding, each with sizes of its own that leave a rest.
+fn grid() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let paddings = [
+        Padding::Valid,
+        Padding::Same,
+        Padding::Explicit {
+            height: [2, 0],
+            width: [1, 3],
+        },
+    ];
+    for stride in [[1, 1], [2, 1], [1, 3], [3, 2], [2, 2]] {
+        for dilation in [[1, 1], [1, 2], [2, 1], [2, 2]] {
+            for (groups, inputs, outputs) in [(1, 3, 5), (2, 4, 6), (4, 4, 8), (3, 3, 3)] {
+                for padding in paddings {
+                    for (size, kernel) in [([8, 7], [3, 2]), ([5, 10], [2, 3]), ([6, 4], [1, 1])] {
+                        cases.push(Case {
+                            input: [2, size[0], size[1], inputs],
+                            filters: [kernel[0], kernel[1], inputs / groups, outputs],
+                            options: Conv2dOptions::new()
+                                .stride(stride)
+                                .dilation(dilation)
+                                .groups(groups)
+                                .padding(padding),
+                        });
+                    }
+                }
+            }
+        }
+    }
+    cases
+}
+
+/// Sizes at the edges of tiles, panels and blocks.
+fn edges() -> Vec<Case> {
+    let same = Conv2dOptions::new().padding(Padding::Same);
+    let valid = Conv2dOptions::new();
+    [
+        ([1, 5, 17, 16], [3, 3, 16, 32], same),
+        ([1, 4, 33, 17], [3, 3, 17, 33], valid),
+        ([3, 1, 1, 40], [1, 1, 40, 70], valid),
+        ([9, 2, 2, 5], [2, 2, 5, 15], same),
+        ([1, 3, 130, 3], [3, 3, 3, 8], same.stride([1, 2])),
+        ([1, 12, 12, 3], [7, 7, 3, 16], same.stride([2, 2])),
+        (
+            [2, 9, 14, 8],
+            [5, 5, 8, 8],
+            valid.padding(Padding::symmetric([2, 2])),
+        ),
+        (
+            [1, 3, 3, 2],
+            [3, 3, 2, 4],
+            valid.padding(Padding::symmetric([4, 5])),
+        ),
+        ([1, 7, 9, 2], [2, 2, 2, 3], valid.stride([5, 4])),
+        ([1, 40, 200, 18], [3, 3, 18, 16], same),
+    ]
+    .map(|(input, filters, options)| Case {
+        input,
+        filters,
+        options,
+    })
+    .into()
+}
+
+#[test]
+fn grid_agrees_with_the_oracle_in_f32() {
+    for case in grid() {
+        let problem = Problem::<f32>::new(case);
+        for level in Level::available() {
+            for algorithm in PATCHES {
+                problem.check(algorithm, level, 2e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn grid_agrees_with_the_oracle_in_f64() {
+    for case in grid() {
+        let problem = Problem::<f64>::new(case);
+        for level in Level::available() {
+            for algorithm in PATCHES {
+                problem.check(algorithm, level, 1e-13);
+            }
+        }
+    }
+}
+
+#[test]
+fn edges_agree_with_the_oracle() {
+    for case in edges() {
+        let single = Problem::<f32>::new(case.clone());
+        let double = Problem::<f64>::new(case);
+        for level in Level::available() {
+            for algorithm in PATCHES {
+                single.check(algorithm, level, 2e-4);
+                double.check(algorithm, level, 1e-12);
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let pools = [1, 2, 5].map(|threads| {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+    });
+    for case in edges().into_iter().chain(grid().into_iter().step_by(17)) {
+        let problem = Problem::<f32>::new(case);
+        for algorithm in PATCHES {
+            let level = Level::best();
+            let bits = |par| {
+                problem
+                    .run(algorithm, Execution { par, level })
+                    .map(|v| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
+            };
+            let alone = bits(Par::Sequential);
+            for pool in &pools {
+                assert!(
+                    alone == pool.install(|| bits(Par::Threads)),
+                    "{:?}",
+                    problem.case
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn bias_and_relu_are_applied_at_the_end() {
+    for case in edges().into_iter().chain(grid().into_iter().step_by(29)) {
+        let problem = Problem::<f32>::new(case);
+        for level in Level::available() {
+            for algorithm in PATCHES {
+                let params = problem.params(algorithm);
+                let par = Par::Sequential;
+                let execution = Execution { par, level };
+                let mut out = vec![f32::NAN; problem.out.len()];
+                let bias = Some(&problem.bias[..]);
+                plan::forward(
+                    &params, execution, &problem.x, &problem.w, bias, true, &mut out,
+                )
+                .unwrap();
+                for (i, (&result, plain)) in out.iter().zip(&problem.out).enumerate() {
+                    let bias = f64::from(problem.bias[i % problem.bias.len()]);
+                    let error = (f64::from(result) - (plain + bias).max(0.0)).abs();
+                    assert!(error <= 2e-4, "{:?}", problem.case);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nan_and_infinity_reach_every_output_that_sees_them() {
+    for case in grid().into_iter().step_by(7) {
+        for special in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut problem = Problem::<f32>::new(case.clone());
+            let (at, dy_at) = (problem.x.len() / 3, problem.dy.len() / 2);
+            problem.x[at] = special;
+            problem.dy[dy_at] = special;
+            let (mut out, mut dx, mut dw) = (vec![], vec![], vec![]);
+            out.resize(problem.out.len(), false);
+            dx.resize(problem.dx.len(), false);
+            dw.resize(problem.dw.len(), false);
+            case.for_products(|i, f, o| {
+                out[o] |= i == at;
+                dx[i] |= o == dy_at;
+                dw[f] |= i == at || o == dy_at;
+            });
+            for algorithm in PATCHES {
+                let execution = Execution {
+                    par: Par::Sequential,
+                    level: Level::best(),
+                };
+                let results = problem.run(algorithm, execution);
+                for (result, expected) in results.iter().zip([&out, &dx, &dw]) {
+                    // Padding is zeros, and zero times infinity is NaN.
+                    let exact = case.options.padding == Padding::Valid;
+                    for (value, &special) in result.iter().zip(expected) {
+                        let met = !value.is_finite();
+                        assert!(met || !special, "{algorithm:?} {case:?}");
+                        assert!(!met || special || !exact, "{algorithm:?} {case:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn empty_operands_give_zeros_or_nothing() {
+    let same = Conv2dOptions::new().padding(Padding::Same);
+    for (input, filters) in [
+        ([0, 5, 5, 2], [3, 3, 2, 6]),
+        ([2, 0, 5, 2], [3, 3, 2, 6]),
+        ([2, 5, 0, 2], [3, 3, 2, 6]),
+        ([2, 5, 5, 0], [3, 3, 0, 6]),
+        ([2, 5, 5, 2], [3, 3, 2, 0]),
+    ] {
+        let options = same;
+        let problem = Problem::<f32>::new(Case {
+            input,
+            filters,
+            options,
+        });
+        for algorithm in PATCHES {
+            for level in Level::available() {
+                problem.check(algorithm, level, 0.0);
+            }
+        }
+    }
+}

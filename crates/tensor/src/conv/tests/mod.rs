@@ -1,0 +1,4 @@
+//! Every algorithm, level and direction against a naive oracle over a grid of geometries.
+
+mod grid;
+mod oracle;
