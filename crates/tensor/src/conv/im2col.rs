@@ -10,7 +10,7 @@ use crate::conv::correlation::Correlation;
 use crate::conv::direct::is_contiguous;
 use crate::conv::job::{Block, ImageShape, Job, Step};
 use crate::conv::microkernel::{Loop, Strip};
-use crate::conv::scratch::with_scratch;
+use crate::matmul::with_scratch;
 use crate::simd::Real;
 
 /// Numbers in one block of patches: well within a second-level cache.

@@ -7,6 +7,7 @@ use crate::conv::microkernel::Finish;
 use crate::conv::params::Conv2dParams;
 use crate::conv::{direct, im2col};
 use crate::error::Result;
+use crate::matmul::Epilogue;
 use crate::parallel::Par;
 use crate::simd::{Level, Real};
 use crate::storage::Buffer;
@@ -69,8 +70,7 @@ pub(super) struct Job<'a, T> {
     pub(super) source: &'a [T],
     pub(super) source_shape: ImageShape,
     pub(super) target_shape: ImageShape,
-    pub(super) bias: Option<&'a [T]>,
-    pub(super) relu: bool,
+    pub(super) epilogue: Epilogue<'a, T>,
 }
 
 /// A block of work: some whole images, or some rows of one.
@@ -84,21 +84,20 @@ impl<T: Real> Job<'_, T> {
     /// How the strip of `columns` target channels from `first` on ends.
     pub(super) fn finish(&self, first: usize, columns: usize) -> Finish<'_, T> {
         Finish::Store {
-            bias: self.bias.map(|bias| &bias[first..first + columns]),
-            relu: self.relu,
+            bias: self.epilogue.bias.map(|bias| &bias[first..first + columns]),
+            relu: self.epilogue.relu,
         }
     }
 }
 
-/// `out = x ⋆ w + bias`, then `max(·, 0)` if `relu`. `out` holds every element of the output.
+/// `out = x ⋆ w`, finished by `epilogue`.
 pub(super) fn forward<T: Real>(
     params: &Conv2dParams,
     execution: Execution,
     patches: Patches,
     x: &[T],
     w: &[T],
-    bias: Option<&[T]>,
-    relu: bool,
+    epilogue: Epilogue<'_, T>,
     out: &mut [T],
 ) -> Result<()> {
     let correlations = [Correlation::forward(params)];
@@ -112,8 +111,7 @@ pub(super) fn forward<T: Real>(
         shapes,
         x,
         w,
-        bias,
-        relu,
+        epilogue,
         out,
     )
 }
@@ -153,8 +151,7 @@ pub(super) fn input_gradient<T: Real>(
         shapes,
         dy,
         w,
-        None,
-        false,
+        Epilogue::NONE,
         dx,
     )
 }
@@ -184,8 +181,7 @@ fn run<T: Real>(
     [source_shape, target_shape]: [ImageShape; 2],
     source: &[T],
     w: &[T],
-    bias: Option<&[T]>,
-    relu: bool,
+    epilogue: Epilogue<'_, T>,
     target: &mut [T],
 ) -> Result<()> {
     if target.is_empty() {
@@ -213,8 +209,7 @@ fn run<T: Real>(
         source,
         source_shape,
         target_shape,
-        bias,
-        relu,
+        epilogue,
     };
     for_blocks(par, &job, target, |block, target| match patches {
         Patches::InPlace => direct::block(&job, &block, target),

@@ -11,10 +11,10 @@ mod filter_gradient;
 mod im2col;
 mod job;
 mod microkernel;
+mod ops;
 pub(crate) mod padding;
 mod params;
 mod plan;
-mod scratch;
 #[cfg(test)]
 mod tests;
 mod windows;

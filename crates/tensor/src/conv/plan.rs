@@ -6,6 +6,7 @@ use crate::conv::job::{self, Execution, ImageShape, Patches, input_image, output
 use crate::conv::params::{Conv2dParams, ConvAlgorithm};
 use crate::conv::windows::smallest_copy;
 use crate::error::Result;
+use crate::matmul::Epilogue;
 use crate::simd::Real;
 
 /// Numbers that the rows under a single target may take to be read in place between zeros.
@@ -26,18 +27,17 @@ fn patches(params: &Conv2dParams, correlation: &Correlation, source: ImageShape)
     }
 }
 
-/// `out = x ⋆ w + bias`, then `max(·, 0)` if `relu`; overwrites `out`.
+/// `out = x ⋆ w`, finished by `epilogue`; overwrites `out`.
 pub(crate) fn forward<T: Real>(
     params: &Conv2dParams,
     execution: Execution,
     x: &[T],
     w: &[T],
-    bias: Option<&[T]>,
-    relu: bool,
+    epilogue: Epilogue<'_, T>,
     out: &mut [T],
 ) -> Result<()> {
     let patches = patches(params, &Correlation::forward(params), input_image(params));
-    job::forward(params, execution, patches, x, w, bias, relu, out)
+    job::forward(params, execution, patches, x, w, epilogue, out)
 }
 
 /// The gradient with respect to the input; overwrites `dx`.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::conv::correlation::Correlation;
 use crate::conv::job::ImageShape;
-use crate::conv::scratch::with_scratch;
+use crate::matmul::with_scratch;
 use crate::simd::Real;
 
 /// Numbers that copies of padded rows may take; a single target's rows may take more.

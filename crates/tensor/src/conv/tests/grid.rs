@@ -3,6 +3,7 @@
 use super::oracle::Case;
 use crate::conv::job::Execution;
 use crate::conv::{Conv2dOptions, Conv2dParams, ConvAlgorithm, Padding, plan};
+use crate::matmul::Epilogue;
 use crate::parallel::Par;
 use crate::simd::{Level, Real};
 
@@ -72,7 +73,15 @@ impl<T: Real> Problem<T> {
             poison(self.dx.len()),
             poison(self.dw.len()),
         );
-        plan::forward(&params, execution, &self.x, &self.w, None, false, &mut out).unwrap();
+        plan::forward(
+            &params,
+            execution,
+            &self.x,
+            &self.w,
+            Epilogue::NONE,
+            &mut out,
+        )
+        .unwrap();
         plan::input_gradient(&params, execution, &self.dy, &self.w, &mut dx).unwrap();
         plan::filter_gradient(&params, execution, &self.x, &self.dy, &mut dw).unwrap();
         [out, dx, dw]
@@ -250,9 +259,12 @@ fn bias_and_relu_are_applied_at_the_end() {
                 let par = Par::Sequential;
                 let execution = Execution { par, level };
                 let mut out = vec![f32::NAN; problem.out.len()];
-                let bias = Some(&problem.bias[..]);
+                let epilogue = Epilogue {
+                    bias: Some(&problem.bias[..]),
+                    relu: true,
+                };
                 plan::forward(
-                    &params, execution, &problem.x, &problem.w, bias, true, &mut out,
+                    &params, execution, &problem.x, &problem.w, epilogue, &mut out,
                 )
                 .unwrap();
                 for (i, (&result, plain)) in out.iter().zip(&problem.out).enumerate() {

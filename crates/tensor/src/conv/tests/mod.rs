@@ -2,3 +2,4 @@
 
 mod grid;
 mod oracle;
+mod tensors;

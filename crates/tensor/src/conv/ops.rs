@@ -1,0 +1,205 @@
+//! Convolution on tensors: shapes are checked here, kernels get slices.
+
+use crate::conv::job::Execution;
+use crate::conv::params::{Conv2dOptions, Conv2dParams};
+use crate::conv::plan;
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::matmul::Epilogue;
+use crate::shape::Shape;
+use crate::storage::Buffer;
+use crate::tensor::Tensor;
+
+impl<T: Float> Tensor<T> {
+    /// The two-dimensional convolution of images with filters (a cross-correlation, as in all
+    /// neural-network libraries):
+    ///
+    /// `y[n, i, j, o] = Σ x[n, i·s + k·d − p, j·s' + l·d' − p', c] · w[k, l, c, o]`
+    ///
+    /// summed over the kernel's rows `k`, columns `l` and channels `c`, with stride `s`, dilation
+    /// `d` and padding `p` before. `self` is `[batch, height, width, channels in]`, `filters` are
+    /// `[height, width, channels in / groups, channels out]`, the result is
+    /// `[batch, height, width, channels out]`; [`Conv2dOptions::output_shape`] computes it.
+    ///
+    /// ```
+    /// use tensor::{Conv2dOptions, Padding, Tensor};
+    /// let image = Tensor::<f32>::ones([1, 4, 4, 1])?;
+    /// let sums = image.conv2d(
+    ///     &Tensor::ones([3, 3, 1, 1])?,
+    ///     &Conv2dOptions::new().padding(Padding::Same),
+    /// )?;
+    /// assert_eq!(sums.shape(), &[1, 4, 4, 1]);
+    /// assert_eq!(sums[[0, 0, 0, 0]], 4.0);
+    /// assert_eq!(sums[[0, 1, 1, 0]], 9.0);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Conv2dParams::new`].
+    pub fn conv2d(&self, filters: &Tensor<T>, options: &Conv2dOptions) -> Result<Tensor<T>> {
+        self.conv2d_fused(filters, None, false, options)
+    }
+
+    /// `y = x ⋆ w + bias`, then `max(y, 0)` if `relu`, in one pass over memory; see
+    /// [`Tensor::conv2d`]. The bias is `[channels out]`. NaN stays NaN.
+    ///
+    /// ```
+    /// use tensor::{Conv2dOptions, Tensor};
+    /// let x = Tensor::from_vec(vec![1.0_f32, -2.0, 3.0], [1, 1, 3, 1])?;
+    /// let w = Tensor::from_vec(vec![1.0, -1.0], [1, 1, 1, 2])?;
+    /// let bias = Tensor::from_vec(vec![0.5, 0.0], [2])?;
+    /// let y = x.conv2d_fused(&w, Some(&bias), true, &Conv2dOptions::new())?;
+    /// assert_eq!(y.to_vec(), [1.5, 0.0, 0.0, 2.0, 3.5, 0.0]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Conv2dParams::new`], and if the bias is not `[channels out]`.
+    pub fn conv2d_fused(
+        &self,
+        filters: &Tensor<T>,
+        bias: Option<&Tensor<T>>,
+        relu: bool,
+        options: &Conv2dOptions,
+    ) -> Result<Tensor<T>> {
+        let operation = "conv2d";
+        let params = Conv2dParams::resolve(operation, self.shape(), filters.shape(), options)?;
+        let bias = match bias {
+            None => None,
+            Some(bias) if bias.shape() == &[params.out_channels] => {
+                Some(bias.try_contiguous(operation)?)
+            }
+            Some(bias) => {
+                return Err(Error::shape(
+                    operation,
+                    "the bias must have one number for each output channel",
+                )
+                .with("bias", bias.shape())
+                .with("filters", filters.shape())
+                .fix(format!("give it the shape [{}]", params.out_channels)));
+            }
+        };
+        let (x, w) = (
+            self.try_contiguous(operation)?,
+            filters.try_contiguous(operation)?,
+        );
+        let epilogue = Epilogue {
+            bias: bias.as_ref().map(slice),
+            relu,
+        };
+        build(operation, params.output_shape(), |out| {
+            let execution = Execution::best();
+            plan::forward(&params, execution, slice(&x), slice(&w), epilogue, out)
+        })
+    }
+
+    /// The gradient of [`Tensor::conv2d`] with respect to its input of shape `input`; `self` is
+    /// the gradient with respect to its output:
+    ///
+    /// `dx[n, y, x, c] = Σ dy[n, i, j, o] · w[k, l, c, o]` over all products that
+    /// `x[n, y, x, c]` takes part in.
+    ///
+    /// It is linear in both operands. As a function of its own it is the transposed convolution
+    /// (“deconvolution”).
+    ///
+    /// ```
+    /// use tensor::{Conv2dOptions, Tensor};
+    /// let options = Conv2dOptions::new().stride([1, 2]);
+    /// let dy = Tensor::<f64>::ones([1, 1, 2, 1])?;
+    /// let w = Tensor::from_vec(vec![1.0, 2.0, 3.0], [1, 3, 1, 1])?;
+    /// let dx = dy.conv2d_input_gradient(&w, &[1, 1, 6, 1], &options)?;
+    /// assert_eq!(dx.to_vec(), [1.0, 2.0, 4.0, 2.0, 3.0, 0.0]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Conv2dParams::new`] for the input and the filters, and if `self` has not the shape of
+    /// their convolution.
+    pub fn conv2d_input_gradient(
+        &self,
+        filters: &Tensor<T>,
+        input: &[usize],
+        options: &Conv2dOptions,
+    ) -> Result<Tensor<T>> {
+        let operation = "conv2d_input_gradient";
+        let params = Conv2dParams::resolve(operation, input, filters.shape(), options)?;
+        check_gradient(operation, self.shape(), &params)?;
+        let (dy, w) = (
+            self.try_contiguous(operation)?,
+            filters.try_contiguous(operation)?,
+        );
+        build(operation, params.input_shape(), |dx| {
+            plan::input_gradient(&params, Execution::best(), slice(&dy), slice(&w), dx)
+        })
+    }
+
+    /// The gradient of [`Tensor::conv2d`] with respect to its filters of shape `filters`; `self`
+    /// is its input and `gradient` the gradient with respect to its output:
+    ///
+    /// `dw[k, l, c, o] = Σ x[n, i·s + k·d − p, j·s' + l·d' − p', c] · dy[n, i, j, o]` over images
+    /// `n` and outputs `i`, `j`.
+    ///
+    /// It is linear in both operands.
+    ///
+    /// ```
+    /// use tensor::{Conv2dOptions, Tensor};
+    /// let x = Tensor::from_vec(vec![1.0_f32, 2.0, 3.0, 4.0], [1, 1, 4, 1])?;
+    /// let dy = Tensor::from_vec(vec![1.0, 10.0, 100.0], [1, 1, 3, 1])?;
+    /// let dw = x.conv2d_filter_gradient(&dy, &[1, 2, 1, 1], &Conv2dOptions::new())?;
+    /// assert_eq!(dw.to_vec(), [321.0, 432.0]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Conv2dParams::new`] for the input and the filters, and if `gradient` has not the shape
+    /// of their convolution.
+    pub fn conv2d_filter_gradient(
+        &self,
+        gradient: &Tensor<T>,
+        filters: &[usize],
+        options: &Conv2dOptions,
+    ) -> Result<Tensor<T>> {
+        let operation = "conv2d_filter_gradient";
+        let params = Conv2dParams::resolve(operation, self.shape(), filters, options)?;
+        check_gradient(operation, gradient.shape(), &params)?;
+        let (x, dy) = (
+            self.try_contiguous(operation)?,
+            gradient.try_contiguous(operation)?,
+        );
+        build(operation, params.filter_shape(), |dw| {
+            plan::filter_gradient(&params, Execution::best(), slice(&x), slice(&dy), dw)
+        })
+    }
+}
+
+fn check_gradient(operation: &str, gradient: &Shape, params: &Conv2dParams) -> Result<()> {
+    let output = params.output_shape();
+    if *gradient == output {
+        return Ok(());
+    }
+    Err(Error::shape(
+        operation,
+        "the gradient has not the shape of the convolution's output",
+    )
+    .with("gradient", gradient)
+    .with("output", &output)
+    .with("input", params.input_shape())
+    .with("filters", params.filter_shape()))
+}
+
+/// The elements of a tensor that was made contiguous.
+pub(crate) fn slice<T: Float>(tensor: &Tensor<T>) -> &[T] {
+    tensor.as_slice().unwrap_or_default()
+}
+
+/// A new tensor whose elements `fill` writes, unless it fails.
+fn build<T: Float>(
+    operation: &str,
+    shape: Shape,
+    fill: impl FnOnce(&mut [T]) -> Result<()>,
+) -> Result<Tensor<T>> {
+    let len = shape.checked_elements(operation, size_of::<T>())?;
+    let mut buffer = Buffer::unspecified(operation, len)?;
+    fill(buffer.as_mut_slice())?;
+    Ok(Tensor::from_buffer(buffer, shape))
+}
