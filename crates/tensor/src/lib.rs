@@ -22,7 +22,7 @@ pub use element::{DType, Element, Number};
 pub use error::{Error, ErrorKind, Result};
 pub use float::Float;
 pub use parallel::Par;
-pub use pool::{Pool2dOptions, Pool2dParams};
+pub use pool::{Pool2dOptions, Pool2dParams, PoolIndices};
 pub use shape::{Axes, Shape, keepdims};
 pub use simd::Level;
 pub use storage::{MemoryStatistics, memory_statistics, release_cached_memory};

@@ -39,6 +39,25 @@ impl Par {
         }
     }
 
+    /// Runs `body(block, a_chunk, b_chunk)` over `a` and `b`, which are equally long, cut into
+    /// chunks of `chunk_len` elements.
+    pub(crate) fn for_chunk_pairs<A: Send, B: Send>(
+        self,
+        a: &mut [A],
+        b: &mut [B],
+        chunk_len: usize,
+        body: impl Fn(usize, &mut [A], &mut [B]) + Sync + Send,
+    ) {
+        let chunk_len = chunk_len.max(1);
+        if self == Par::Sequential || a.len() <= chunk_len {
+            let pairs = a.chunks_mut(chunk_len).zip(b.chunks_mut(chunk_len));
+            pairs.enumerate().for_each(|(i, (a, b))| body(i, a, b));
+        } else {
+            let pairs = a.par_chunks_mut(chunk_len).zip(b.par_chunks_mut(chunk_len));
+            pairs.enumerate().for_each(|(i, (a, b))| body(i, a, b));
+        }
+    }
+
     /// Runs `body(i)` for `i` in `0..count`.
     pub(crate) fn for_each(self, count: usize, body: impl Fn(usize) + Sync + Send) {
         if self == Par::Sequential || count <= 1 {

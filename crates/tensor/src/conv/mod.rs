@@ -19,5 +19,6 @@ mod plan;
 mod tests;
 mod windows;
 
+pub(crate) use ops::slice;
 pub use padding::Padding;
 pub use params::{Conv2dOptions, Conv2dParams, ConvAlgorithm};

@@ -1,5 +1,12 @@
 //! Two-dimensional max and average pooling on images `[batch, height, width, channels]`.
 
+mod average;
+mod max;
+mod ops;
 mod params;
+mod rows;
+#[cfg(test)]
+mod tests;
 
+pub use ops::PoolIndices;
 pub use params::{Pool2dOptions, Pool2dParams};

@@ -1,0 +1,264 @@
+//! Max pooling: the largest value of each window, and where it was.
+//!
+//! A position is the number of the tap within its window, row by row. The gradient asks every
+//! window over an input pixel whether that pixel won; so input rows are independent, and the sums
+//! have an order of their own. All loops run over channels, which are neighbours in memory.
+
+use crate::element::Element;
+use crate::float::Float;
+use crate::parallel::Par;
+use crate::pool::params::Pool2dParams;
+use crate::pool::rows::{Row, for_taps, place, rows_per_block, whole_2x2, windows_over};
+use crate::simd::{Level, vectorize};
+
+/// An integer that numbers the taps of a window.
+pub(super) trait Position: Element {
+    /// The number of a tap; the type was chosen to hold it.
+    fn new(tap: usize) -> Self;
+}
+
+impl Position for u8 {
+    #[inline(always)]
+    fn new(tap: usize) -> Self {
+        tap as u8
+    }
+}
+
+impl Position for i32 {
+    #[inline(always)]
+    fn new(tap: usize) -> Self {
+        tap as i32
+    }
+}
+
+/// Whether `challenger` takes the place of `champion`: the first of equals stays, and NaN beats
+/// everything before it, as in PyTorch.
+#[inline(always)]
+fn wins<T: Float>(challenger: T, champion: T) -> bool {
+    // Not short-circuiting, so that the loop over channels becomes vector code.
+    (challenger > champion) | challenger.is_nan()
+}
+
+/// `values = max` over each window of `x`, and `positions` of the maxima.
+pub(super) fn forward<T: Float, P: Position>(
+    params: &Pool2dParams,
+    par: Par,
+    level: Level,
+    x: &[T],
+    values: &mut [T],
+    positions: &mut [P],
+) {
+    let (rows, channels) = (params.rows, params.channels);
+    let row_len = params.columns.output * channels;
+    let at_once = rows_per_block(row_len.saturating_mul(rows.kernel));
+    par.for_chunk_pairs(
+        values,
+        positions,
+        at_once * row_len,
+        |block, values, positions| {
+            let pairs = values
+                .chunks_exact_mut(row_len)
+                .zip(positions.chunks_exact_mut(row_len));
+            for (row, (values, positions)) in (block * at_once..).zip(pairs) {
+                let (image, y) = place(row, rows.output);
+                vectorize(level, || {
+                    let outputs = values
+                        .chunks_exact_mut(channels)
+                        .zip(positions.chunks_exact_mut(channels));
+                    for (o, (values, positions)) in outputs.enumerate() {
+                        max_and_position(params, x, [image, y, o], values, positions);
+                    }
+                });
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn max_and_position<T: Float, P: Position>(
+    params: &Pool2dParams,
+    x: &[T],
+    output: [usize; 3],
+    values: &mut [T],
+    positions: &mut [P],
+) {
+    if let Some(pixels) = whole_2x2(params, x, output) {
+        return max_and_position_of_four(pixels, values, positions);
+    }
+    let mut is_first = true;
+    for_taps(params, x, output, |tap, pixel| {
+        let position = P::new(tap);
+        if std::mem::take(&mut is_first) {
+            values.copy_from_slice(pixel);
+            positions.fill(position);
+            return;
+        }
+        let positions = &mut positions[..values.len()];
+        for c in 0..values.len() {
+            let wins = wins(pixel[c], values[c]);
+            values[c] = if wins { pixel[c] } else { values[c] };
+            positions[c] = if wins { position } else { positions[c] };
+        }
+    });
+}
+
+/// A window of 2×2 in one pass over its pixels.
+#[inline(always)]
+fn max_and_position_of_four<T: Float, P: Position>(
+    pixels: [&[T]; 4],
+    values: &mut [T],
+    positions: &mut [P],
+) {
+    let channels = values.len();
+    let [a, b, c, d] = pixels.map(|pixel| &pixel[..channels]);
+    let positions = &mut positions[..channels];
+    let numbers = [0, 1, 2, 3].map(P::new);
+    for i in 0..channels {
+        let (mut value, mut position) = (a[i], numbers[0]);
+        for (challenger, number) in [(b[i], numbers[1]), (c[i], numbers[2]), (d[i], numbers[3])] {
+            let wins = wins(challenger, value);
+            value = if wins { challenger } else { value };
+            position = if wins { number } else { position };
+        }
+        values[i] = value;
+        positions[i] = position;
+    }
+}
+
+/// `values = max` over each window of `x`.
+pub(super) fn values<T: Float>(
+    params: &Pool2dParams,
+    par: Par,
+    level: Level,
+    x: &[T],
+    values: &mut [T],
+) {
+    let (rows, channels) = (params.rows, params.channels);
+    let row_len = params.columns.output * channels;
+    let at_once = rows_per_block(row_len.saturating_mul(rows.kernel));
+    par.for_chunks(values, at_once * row_len, |block, values| {
+        for (row, values) in (block * at_once..).zip(values.chunks_exact_mut(row_len)) {
+            let (image, y) = place(row, rows.output);
+            vectorize(level, || {
+                for (o, values) in values.chunks_exact_mut(channels).enumerate() {
+                    max(params, x, [image, y, o], values);
+                }
+            });
+        }
+    });
+}
+
+#[inline(always)]
+fn max<T: Float>(params: &Pool2dParams, x: &[T], output: [usize; 3], values: &mut [T]) {
+    let larger = |challenger: T, champion: T| {
+        if wins(challenger, champion) {
+            challenger
+        } else {
+            champion
+        }
+    };
+    let channels = values.len();
+    if let Some(pixels) = whole_2x2(params, x, output) {
+        let [a, b, c, d] = pixels.map(|pixel| &pixel[..channels]);
+        for i in 0..channels {
+            values[i] = larger(d[i], larger(c[i], larger(b[i], a[i])));
+        }
+        return;
+    }
+    let mut is_first = true;
+    for_taps(params, x, output, |_, pixel| {
+        if std::mem::take(&mut is_first) {
+            values.copy_from_slice(pixel);
+            return;
+        }
+        for c in 0..channels {
+            values[c] = larger(pixel[c], values[c]);
+        }
+    });
+}
+
+/// `dx[i] = Σ dy[o]` over the windows `o` that input `i` won: the transpose of [`gather`].
+pub(super) fn scatter<T: Float, P: Position>(
+    params: &Pool2dParams,
+    par: Par,
+    level: Level,
+    dy: &[T],
+    positions: &[P],
+    dx: &mut [T],
+) {
+    let Pool2dParams {
+        rows,
+        columns,
+        channels,
+        ..
+    } = *params;
+    let row_len = columns.input * channels;
+    let at_once = rows_per_block(row_len);
+    par.for_chunks(dx, at_once * row_len, |block, dx| {
+        for (row, dx) in (block * at_once..).zip(dx.chunks_exact_mut(row_len)) {
+            let (image, y) = place(row, rows.input);
+            dx.fill(T::ZERO);
+            for window in windows_over(&rows, y) {
+                let down = y + rows.before - window * rows.stride;
+                let row = image * rows.output + window;
+                let dy = Row::of(dy, row, columns.output, channels);
+                let positions = Row::of(positions, row, columns.output, channels);
+                vectorize(level, || {
+                    for o in 0..columns.output {
+                        let (dy, positions) = (dy.pixel(o), positions.pixel(o));
+                        for across in columns.taps(o) {
+                            let x = (columns.start(o) + across as isize) as usize;
+                            let dx = &mut dx[x * channels..][..channels];
+                            let position = P::new(down * columns.kernel + across);
+                            for c in 0..channels {
+                                let won = positions[c] == position;
+                                dx[c] += if won { dy[c] } else { T::ZERO };
+                            }
+                        }
+                    }
+                });
+            }
+        }
+    });
+}
+
+/// `y[o] = x[position of o]`, 0 where a position names no input.
+pub(super) fn gather<T: Float, P: Position>(
+    params: &Pool2dParams,
+    par: Par,
+    level: Level,
+    x: &[T],
+    positions: &[P],
+    y: &mut [T],
+) {
+    let Pool2dParams {
+        rows,
+        columns,
+        channels,
+        ..
+    } = *params;
+    let row_len = columns.output * channels;
+    let at_once = rows_per_block(row_len.saturating_mul(rows.kernel));
+    par.for_chunks(y, at_once * row_len, |block, y| {
+        for (number, y) in (block * at_once..).zip(y.chunks_exact_mut(row_len)) {
+            let (image, row) = place(number, rows.output);
+            let positions = Row::of(positions, number, columns.output, channels);
+            vectorize(level, || {
+                for (o, y) in y.chunks_exact_mut(channels).enumerate() {
+                    let positions = positions.pixel(o);
+                    y.fill(T::ZERO);
+                    for_taps(params, x, [image, row, o], |tap, pixel| {
+                        let position = P::new(tap);
+                        for c in 0..channels {
+                            y[c] = if positions[c] == position {
+                                pixel[c]
+                            } else {
+                                y[c]
+                            };
+                        }
+                    });
+                }
+            });
+        }
+    });
+}
