@@ -11,6 +11,7 @@ mod float;
 mod matmul;
 pub(crate) mod parallel;
 mod pool;
+mod reduce;
 mod shape;
 mod simd;
 mod storage;

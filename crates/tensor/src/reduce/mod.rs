@@ -1,0 +1,17 @@
+//! Reductions over any axes, running sums, and softmax.
+//!
+//! - [`fold`]: what is computed, as small associative folds over tiles of elements;
+//! - [`walk`]: how any view is walked fast, on threads, with the same bits on any number of them;
+//! - the other files: the methods of [`Tensor`](crate::Tensor).
+
+mod argument;
+
+mod fold;
+mod rows;
+mod scan;
+mod softmax;
+mod statistics;
+mod walk;
+
+#[cfg(test)]
+mod tests;

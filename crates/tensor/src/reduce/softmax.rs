@@ -1,0 +1,182 @@
+//! Softmax and its logarithm along an axis.
+
+use super::rows::Rows;
+use crate::error::Result;
+use crate::float::Float;
+use crate::tensor::Tensor;
+
+impl<T: Float> Tensor<T> {
+    /// `exp(xᵢ) / Σⱼ exp(xⱼ)` along `axis`: positive, and of sum 1.
+    ///
+    /// The largest element is subtracted first, so nothing overflows and differences are exact for
+    /// logits of any size. NaN where the axis holds a NaN, +∞, or nothing but −∞, as in PyTorch.
+    ///
+    /// ```
+    /// use tensor::Tensor;
+    /// let logits = Tensor::from([[10_000.0, 10_000.0], [0.0, -10_000.0]]);
+    /// assert_eq!(logits.softmax(-1)?.to_vec(), [0.5, 0.5, 1.0, 0.0]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the axis does not exist.
+    pub fn softmax(&self, axis: isize) -> Result<Tensor<T>> {
+        self.along_axis(
+            "softmax",
+            axis,
+            |out, inner| {
+                let sums = exp_shifted(out, inner);
+                for row in out.chunks_exact_mut(inner) {
+                    for (out, &sum) in row.iter_mut().zip(&sums) {
+                        *out = *out / sum;
+                    }
+                }
+            },
+            |out| {
+                let sum = exp_shifted_row(out);
+                out.iter_mut().for_each(|out| *out = *out / sum);
+            },
+        )
+    }
+
+    /// `xᵢ − ln Σⱼ exp(xⱼ)` along `axis`: the logarithm of [`Tensor::softmax`], finite where the
+    /// softmax itself would underflow to 0.
+    ///
+    /// ```
+    /// use tensor::Tensor;
+    /// let logits = Tensor::from([0.0, -10_000.0]);
+    /// assert_eq!(logits.log_softmax(-1)?.to_vec(), [0.0, -10_000.0]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the axis does not exist.
+    pub fn log_softmax(&self, axis: isize) -> Result<Tensor<T>> {
+        self.along_axis(
+            "log_softmax",
+            axis,
+            |out, inner| {
+                let largest = subtract_largest(out, inner);
+                let mut sums = largest;
+                sums.fill(T::ZERO);
+                for row in out.chunks_exact(inner) {
+                    for (sum, &x) in sums.iter_mut().zip(row) {
+                        *sum = *sum + x.exp();
+                    }
+                }
+                sums.iter_mut().for_each(|sum| *sum = sum.ln());
+                for row in out.chunks_exact_mut(inner) {
+                    for (out, &log) in row.iter_mut().zip(&sums) {
+                        *out = *out - log;
+                    }
+                }
+            },
+            |out| {
+                let largest = largest_of(out);
+                out.iter_mut().for_each(|x| *x = *x - largest);
+                let log = sum_of(out, T::exp).ln();
+                out.iter_mut().for_each(|x| *x = *x - log);
+            },
+        )
+    }
+
+    /// A copy changed by `rows(slab, inner)` where the axis is not the innermost, by `row` where
+    /// it is.
+    fn along_axis(
+        &self,
+        operation: &str,
+        axis: isize,
+        rows: impl Fn(&mut [T], usize) + Copy + Send + Sync,
+        row: impl Fn(&mut [T]) + Copy + Send + Sync,
+    ) -> Result<Tensor<T>> {
+        let cut = Rows::new(operation, self, axis)?;
+        let (slab, inner) = (cut.size * cut.inner, cut.inner);
+        Tensor::build(operation, self.shape.clone(), |out| {
+            cut.for_each(out, slab, |x, out| {
+                out.copy_from_slice(x);
+                if inner == 1 {
+                    row(out);
+                } else {
+                    rows(out, inner);
+                }
+            });
+        })
+    }
+}
+
+/// Lanes in which rows are folded; their sums join pairwise.
+const LANES: usize = 16;
+
+/// The largest element, NaN if there is one; −∞ of none.
+#[inline(always)]
+pub(super) fn largest_of<T: Float>(x: &[T]) -> T {
+    fold(x, T::LOWEST, |x| x, T::larger)
+}
+
+/// `Σ f(x)`.
+#[inline(always)]
+pub(super) fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> T) -> T {
+    fold(x, T::ZERO, f, T::plus)
+}
+
+/// Joins `f` of all elements, lane by lane so that the compiler vectorises it.
+#[inline(always)]
+fn fold<T: Float>(x: &[T], empty: T, f: impl Fn(T) -> T, join: impl Fn(T, T) -> T) -> T {
+    let mut lanes = [empty; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] = join(lanes[i], f(chunk[i]));
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane = join(*lane, f(x));
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = join(lanes[i], lanes[i + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// Replaces a row by `exp(x − largest)` and returns the sum.
+#[inline(always)]
+pub(super) fn exp_shifted_row<T: Float>(row: &mut [T]) -> T {
+    let largest = largest_of(row);
+    row.iter_mut().for_each(|x| *x = (*x - largest).exp());
+    sum_of(row, |x| x)
+}
+
+/// Subtracts from each column its largest element, and returns these.
+#[inline(always)]
+fn subtract_largest<T: Float>(slab: &mut [T], inner: usize) -> Vec<T> {
+    let mut largest = vec![T::LOWEST; inner];
+    for row in slab.chunks_exact(inner) {
+        for (largest, &x) in largest.iter_mut().zip(row) {
+            *largest = largest.larger(x);
+        }
+    }
+    for row in slab.chunks_exact_mut(inner) {
+        for (x, &largest) in row.iter_mut().zip(&largest) {
+            *x = *x - largest;
+        }
+    }
+    largest
+}
+
+/// Replaces columns by `exp(x − largest)` and returns their sums.
+#[inline(always)]
+fn exp_shifted<T: Float>(slab: &mut [T], inner: usize) -> Vec<T> {
+    let mut sums = subtract_largest(slab, inner);
+    sums.fill(T::ZERO);
+    for row in slab.chunks_exact_mut(inner) {
+        for (x, sum) in row.iter_mut().zip(&mut sums) {
+            *x = x.exp();
+            *sum += *x;
+        }
+    }
+    sums
+}
