@@ -1,4 +1,41 @@
-#![doc = ""]
-//! See the crate documentation.
+//! Reverse-mode automatic differentiation on a tape, to any order.
+//!
+//! A [`Tape`] records the operations that run on its variables; [`Var::backward`] walks the
+//! recording in reverse. The tape knows no operation by name: every one implements the open trait
+//! [`Op`], and its derivative is written in recorded operations, so that gradients of gradients
+//! need no further code.
+//!
+//! ```
+//! use autograd::Tape;
+//! use tensor::Tensor;
+//!
+//! let tape = Tape::new();
+//! let x = tape.variable(Tensor::from([0.5, 1.0]));
+//! let loss = (x.sin() * x.exp()).sum(..)?;
+//! println!("{}", loss.backward()?.of(&x)?);
+//! # Ok::<(), autograd::Error>(())
+//! ```
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+
+mod anomaly;
+mod gradcheck;
+mod op;
+mod ops;
+mod reverse;
+mod tape;
+mod var;
+
+pub use gradcheck::{GradCheck, gradcheck, gradgradcheck};
+pub use op::{Backward, InputGradients, Inputs, Op, Saves};
+pub use ops::{CatalogueEntry, Elementwise, elementwise};
+pub use reverse::{Gradients, Reverse};
+pub use tape::Tape;
+pub use tensor::{Error, ErrorKind, Result};
+pub use var::{Var, no_grad};
+
+/// The elementwise functions that exist, each with what its tests and its row in the
+/// documentation need.
+pub fn catalogue() -> Vec<CatalogueEntry> {
+    ops::catalogue()
+}

@@ -16,6 +16,9 @@ pub enum ErrorKind {
     Value,
     /// More elements than memory or the address space can hold.
     Size,
+    /// A derivative that does not exist or can no longer be computed; for crates that
+    /// differentiate.
+    Gradient,
     /// A combination that is valid but not implemented by the operation.
     Unsupported,
 }
@@ -111,6 +114,16 @@ impl Error {
     #[must_use]
     pub fn fix(mut self, fix: impl Into<String>) -> Self {
         self.0.fix = Some(fix.into());
+        self
+    }
+
+    /// Names the operation if the error was made where its name was not known.
+    #[cold]
+    #[must_use]
+    pub fn in_operation(mut self, operation: &str) -> Self {
+        if self.0.operation.is_empty() {
+            self.0.operation = operation.to_string();
+        }
         self
     }
 

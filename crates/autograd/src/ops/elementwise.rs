@@ -1,0 +1,192 @@
+//! The catalogue of elementwise functions as methods of [`Var`], and elementwise ops from two
+//! closures.
+
+use std::ops::Range;
+
+use tensor::{Float, Result, Tensor, elementwise_catalogue};
+
+use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::var::{Var, unwrap};
+
+/// One function of the catalogue, ready to record.
+struct Function<T: Float> {
+    name: &'static str,
+    forward: fn(&Tensor<T>) -> Tensor<T>,
+    saves: Saves,
+    derivative: fn(&Backward<'_, T>) -> Result<Var<T>>,
+}
+
+impl<T: Float> Op<T> for Function<T> {
+    fn name(&self) -> &str {
+        self.name
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x] = inputs.exactly()?;
+        Ok((self.forward)(x))
+    }
+    fn saves(&self) -> Saves {
+        self.saves
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        at.gradients().of(0, || dy.mul(&(self.derivative)(at)?))
+    }
+}
+
+/// A function of the catalogue with what its tests need.
+#[derive(Clone, Copy)]
+pub struct CatalogueEntry {
+    /// The name of the method on `Tensor` and `Var`.
+    pub name: &'static str,
+    /// The documentation: formula and edge rules.
+    pub doc: &'static str,
+    /// The derivative, as written.
+    pub derivative: &'static str,
+    /// The function on tracked values.
+    pub function: fn(&Var<f64>) -> Var<f64>,
+    /// The function on plain `f64` and `f32` tensors.
+    pub forward: (
+        fn(&Tensor<f64>) -> Tensor<f64>,
+        fn(&Tensor<f32>) -> Tensor<f32>,
+    ),
+    /// Where it is smooth enough for finite differences.
+    pub smooth_on: &'static [Range<f64>],
+    /// The same function by an independent formula.
+    pub reference: fn(f64) -> f64,
+}
+
+/// Which of `x` and `y` a derivative's parameter list names.
+macro_rules! saved {
+    (x) => {
+        Saves::INPUTS
+    };
+    (y) => {
+        Saves::OUTPUT
+    };
+}
+
+/// Fetches what the parameter list names.
+macro_rules! fetch {
+    (x, $at:ident) => {
+        &$at.input(0)?
+    };
+    (y, $at:ident) => {
+        &$at.output()?
+    };
+}
+
+macro_rules! var_methods {
+    ($(
+        $(#[doc = $doc:literal])*
+        $name:ident($x:ident) -> $y:ident {
+            forward: $forward:expr,
+            derivative($($saved:ident),*): $derivative:expr,
+            smooth_on: $smooth_on:expr,
+            reference: $reference:expr $(,)?
+        }
+    )*) => {
+        /// The elementwise functions of the catalogue.
+        impl<T: Float> Var<T> {
+            $(
+                $(#[doc = $doc])*
+                #[doc = ""]
+                #[doc = concat!("Derivative: `", stringify!($derivative), "`.")]
+                #[must_use]
+                #[track_caller]
+                #[allow(clippy::should_implement_trait)]
+                pub fn $name(&self) -> Var<T> {
+                    unwrap(
+                        Function {
+                            name: stringify!($name),
+                            forward: Tensor::$name,
+                            saves: Saves::NOTHING $(| saved!($saved))*,
+                            derivative: |at| {
+                                $(let $saved = fetch!($saved, at);)*
+                                Ok($derivative)
+                            },
+                        }
+                        .apply(&[self]),
+                    )
+                }
+            )*
+        }
+
+        /// Every elementwise function that exists, for tests and tables.
+        pub(crate) fn catalogue() -> Vec<CatalogueEntry> {
+            vec![$(
+                CatalogueEntry {
+                    name: stringify!($name),
+                    doc: concat!($($doc),*),
+                    derivative: stringify!($derivative),
+                    function: Var::$name,
+                    forward: (Tensor::$name, Tensor::$name),
+                    smooth_on: &$smooth_on,
+                    reference: $reference,
+                },
+            )*]
+        }
+    };
+}
+
+elementwise_catalogue!(var_methods);
+
+/// An elementwise op made of two closures; see [`elementwise`].
+pub struct Elementwise<F, D> {
+    name: &'static str,
+    forward: F,
+    derivative: D,
+}
+
+/// An elementwise op from the value of one element and the derivative in tracked operations,
+/// `derivative(x, y)`; apply it to a variable with [`Op::apply`].
+///
+/// ```
+/// use autograd::{Op, Tape, elementwise};
+/// use tensor::Tensor;
+///
+/// let tape = Tape::new();
+/// let x = tape.variable(Tensor::from([1.0, 2.0]));
+/// // The softsign x / (1 + |x|), whose derivative is 1 / (1 + |x|)².
+/// let softsign = elementwise(
+///     "softsign",
+///     |x: f64| x / (1.0 + x.abs()),
+///     |x, _y| (x.abs() + 1.0).reciprocal().square(),
+/// );
+/// let y = softsign.apply(&[&x])?;
+/// assert_eq!(y.sum(..)?.backward()?.of(&x)?.to_vec(), [0.25, 1.0 / 9.0]);
+/// # Ok::<(), autograd::Error>(())
+/// ```
+pub fn elementwise<T, F, D>(name: &'static str, forward: F, derivative: D) -> Elementwise<F, D>
+where
+    T: Float,
+    F: Fn(T) -> T + Copy + Send + Sync + 'static,
+    D: Fn(&Var<T>, &Var<T>) -> Var<T> + 'static,
+{
+    Elementwise {
+        name,
+        forward,
+        derivative,
+    }
+}
+
+impl<T, F, D> Op<T> for Elementwise<F, D>
+where
+    T: Float,
+    F: Fn(T) -> T + Copy + Send + Sync + 'static,
+    D: Fn(&Var<T>, &Var<T>) -> Var<T> + 'static,
+{
+    fn name(&self) -> &str {
+        self.name
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x] = inputs.exactly()?;
+        Ok(x.map(self.forward))
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS | Saves::OUTPUT
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        at.gradients().of(0, || {
+            dy.mul(&(self.derivative)(&at.input(0)?, &at.output()?))
+        })
+    }
+}

@@ -1,0 +1,375 @@
+//! The reverse pass: from one output back to everything it depends on, without recursion.
+
+use std::collections::HashMap;
+
+use smallvec::SmallVec;
+use tensor::{Float, Result, Tensor};
+
+use crate::op::Backward;
+use crate::tape::{CONSTANT, Kind, NodeId, Operation, Tape};
+use crate::var::{Var, gradient_error};
+
+/// A reverse pass being configured; made by [`Var::reverse`].
+#[must_use = "call `run()`"]
+pub struct Reverse<'a, T: Float> {
+    output: &'a Var<T>,
+    seed: Option<Var<T>>,
+    keep_graph: bool,
+    create_graph: bool,
+    targets: Option<Vec<&'a Var<T>>>,
+}
+
+impl<'a, T: Float> Reverse<'a, T> {
+    pub(crate) fn new(output: &'a Var<T>) -> Self {
+        Reverse {
+            output,
+            seed: None,
+            keep_graph: false,
+            create_graph: false,
+            targets: None,
+        }
+    }
+
+    /// The gradient of the final loss with respect to the output, of the output's shape; needed
+    /// where the output is not a single number.
+    pub fn seed(mut self, seed: &Var<T>) -> Self {
+        self.seed = Some(seed.clone());
+        self
+    }
+
+    /// Keeps what was recorded, so that another reverse pass can run over it.
+    pub fn keep_graph(mut self) -> Self {
+        self.keep_graph = true;
+        self
+    }
+
+    /// Records the reverse pass itself, so that its gradients ([`Gradients::var`]) can be
+    /// differentiated again; keeps the graph.
+    pub fn create_graph(mut self) -> Self {
+        self.create_graph = true;
+        self.keep_graph = true;
+        self
+    }
+
+    /// Computes the gradients of these values only, which may be intermediate ones.
+    pub fn only(mut self, targets: &[&'a Var<T>]) -> Self {
+        self.targets = Some(targets.to_vec());
+        self
+    }
+
+    /// Runs the pass.
+    ///
+    /// # Errors
+    /// If the output is not tracked, has more than one element and no seed, or its graph was
+    /// freed; if a derivative fails.
+    pub fn run(self) -> Result<Gradients<T>> {
+        let (Some(tape), Some(last)) = (self.output.tape(), self.output.id()) else {
+            return Err(
+                gradient_error("backward", "the output does not depend on any variable")
+                    .with("output", self.output.shape())
+                    .fix("make the inputs with `tape.variable(…)`, and do not `detach` on the way"),
+            );
+        };
+        tape.check()?;
+        let mut pass = Pass::new(tape, last, &self)?;
+        pass.pending
+            .add(last, self.first_gradient()?, self.create_graph)?;
+        for id in (0..=last).rev() {
+            if let Some(gradient) = pass.pending.take(id) {
+                pass.step(id, gradient)?;
+            }
+        }
+        Ok(Gradients {
+            tape: tape.clone(),
+            by_node: pass.results,
+        })
+    }
+
+    fn first_gradient(&self) -> Result<Var<T>> {
+        let shape = self.output.shape();
+        match &self.seed {
+            Some(seed) if seed.shape() == shape => Ok(seed.clone()),
+            Some(seed) => Err(gradient_error("backward", "the seed has another shape")
+                .with("output", shape)
+                .with("seed", seed.shape())),
+            None if shape.elements() == 1 => Ok(Var::constant(Tensor::full(shape, T::ONE)?)),
+            None => Err(
+                gradient_error("backward", "the output is not a single number")
+                    .with("output", shape)
+                    .fix("reduce it (`sum`, `mean`), or give a seed: `reverse().seed(&s).run()`"),
+            ),
+        }
+    }
+}
+
+/// One run of the reverse pass.
+struct Pass<'a, T: Float> {
+    tape: &'a Tape<T>,
+    pending: Pending<T>,
+    results: HashMap<NodeId, Var<T>>,
+    /// Which nodes lead to a target; `None` if every tracked value is wanted.
+    relevant: Option<Vec<bool>>,
+    targets: Option<Vec<NodeId>>,
+    keep_graph: bool,
+    create_graph: bool,
+}
+
+impl<'a, T: Float> Pass<'a, T> {
+    fn new(tape: &'a Tape<T>, last: NodeId, reverse: &Reverse<'_, T>) -> Result<Self> {
+        let mut targets = None;
+        if let Some(vars) = &reverse.targets {
+            let ids = vars.iter().map(|var| match (var.tape(), var.id()) {
+                (Some(other), Some(id)) if other.is_same(tape) => Ok(id),
+                _ => Err(unmet(var)),
+            });
+            targets = Some(ids.collect::<Result<Vec<NodeId>>>()?);
+        }
+        let relevant = targets
+            .as_ref()
+            .map(|targets| relevant_nodes(tape, last, targets));
+        Ok(Pass {
+            tape,
+            pending: Pending::new(last),
+            results: HashMap::new(),
+            relevant,
+            targets,
+            keep_graph: reverse.keep_graph,
+            create_graph: reverse.create_graph,
+        })
+    }
+
+    /// Hands the complete gradient of node `id` on to its inputs.
+    fn step(&mut self, id: NodeId, gradient: Var<T>) -> Result<()> {
+        let operation = {
+            let nodes = &mut self.tape.0.nodes.borrow_mut()[..];
+            let node = &mut nodes[id as usize];
+            let wanted = match &self.targets {
+                Some(targets) => targets.contains(&id),
+                None => matches!(node.kind, Kind::Variable),
+            };
+            if wanted {
+                self.results.insert(id, gradient.clone());
+            }
+            match std::mem::replace(&mut node.kind, Kind::Freed) {
+                Kind::Variable => {
+                    node.kind = Kind::Variable;
+                    return Ok(());
+                }
+                Kind::Operation(operation) => operation,
+                Kind::Freed => {
+                    return Err(gradient_error(
+                        "backward",
+                        "the graph was freed by an earlier reverse pass",
+                    )
+                    .with("operation recorded at", node.location)
+                    .fix("run the earlier pass with `reverse().keep_graph().run()`"));
+                }
+            }
+        };
+        let result = self.hand_on(id, &operation, &gradient);
+        if self.keep_graph {
+            self.tape.0.nodes.borrow_mut()[id as usize].kind = Kind::Operation(operation);
+        }
+        result
+    }
+
+    fn hand_on(&mut self, id: NodeId, operation: &Operation<T>, gradient: &Var<T>) -> Result<()> {
+        let wanted: SmallVec<[bool; 4]> = operation
+            .inputs
+            .iter()
+            .map(|&input| {
+                input != CONSTANT
+                    && self
+                        .relevant
+                        .as_ref()
+                        .is_none_or(|relevant| relevant[input as usize])
+            })
+            .collect();
+        if !wanted.contains(&true) {
+            return Ok(());
+        }
+        let at = Backward {
+            tape: self.tape,
+            id,
+            operation,
+            wanted: &wanted,
+            tracked: self.create_graph,
+        };
+        let gradients = operation.op.vjp(&at, gradient)?.into_gradients();
+        for (index, (&input, gradient)) in operation.inputs.iter().zip(gradients).enumerate() {
+            if !wanted[index] {
+                continue;
+            }
+            let gradient = self.checked(id, operation, index, gradient)?;
+            self.pending.add(input, gradient, self.create_graph)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a gradient that is missing, has a wrong shape, or (in anomaly mode) is not finite.
+    fn checked(
+        &self,
+        id: NodeId,
+        operation: &Operation<T>,
+        index: usize,
+        gradient: Option<Var<T>>,
+    ) -> Result<Var<T>> {
+        let name = operation.op.name();
+        let nodes = self.tape.0.nodes.borrow();
+        let expected = &nodes[operation.inputs[index] as usize].shape;
+        let node = &nodes[id as usize];
+        let recorded = || self.tape.0.describe(name, node.scope, node.location);
+        let Some(gradient) = gradient else {
+            return Err(gradient_error(
+                name,
+                format!("its derivative gave no gradient for input {index}"),
+            )
+            .with("operation", recorded())
+            .fix("`Op::vjp` must set a gradient for every input that `Backward::wants`"));
+        };
+        if gradient.shape() != expected {
+            return Err(gradient_error(
+                name,
+                format!("the gradient of input {index} has a wrong shape"),
+            )
+            .with("operation", recorded())
+            .with("input", expected)
+            .with("gradient", gradient.shape())
+            .fix("undo broadcasting with `sum_to`"));
+        }
+        if self.tape.0.detect_anomalies.get() {
+            crate::anomaly::check_gradient(&recorded(), name, index, &gradient)?;
+        }
+        Ok(gradient)
+    }
+}
+
+/// `relevant[node]` for nodes that a target leads to, targets included.
+fn relevant_nodes<T: Float>(tape: &Tape<T>, last: NodeId, targets: &[NodeId]) -> Vec<bool> {
+    let nodes = tape.0.nodes.borrow();
+    let mut relevant = vec![false; last as usize + 1];
+    for &target in targets {
+        if let Some(entry) = relevant.get_mut(target as usize) {
+            *entry = true;
+        }
+    }
+    for (id, node) in nodes.iter().enumerate().take(last as usize + 1) {
+        if let Kind::Operation(operation) = &node.kind {
+            relevant[id] |= operation
+                .inputs
+                .iter()
+                .any(|&input| input != CONSTANT && relevant[input as usize]);
+        }
+    }
+    relevant
+}
+
+/// Gradients that wait for their node's turn. A pass over a long chain holds one at a time, so
+/// they live in a small pool that a table of four bytes a node points into.
+struct Pending<T: Float> {
+    slot_of: Vec<u32>,
+    slots: Vec<Option<Var<T>>>,
+    free: Vec<u32>,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl<T: Float> Pending<T> {
+    fn new(last: NodeId) -> Self {
+        Pending {
+            slot_of: vec![NONE; last as usize + 1],
+            slots: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    /// Adds a contribution to the gradient of node `id`: the one place where gradients accumulate.
+    fn add(&mut self, id: NodeId, gradient: Var<T>, tracked: bool) -> Result<()> {
+        let slot = self.slot_of[id as usize];
+        if slot == NONE {
+            let slot = self.free.pop().unwrap_or_else(|| {
+                self.slots.push(None);
+                self.slots.len() as u32 - 1
+            });
+            self.slots[slot as usize] = Some(gradient);
+            self.slot_of[id as usize] = slot;
+            return Ok(());
+        }
+        let slot = &mut self.slots[slot as usize];
+        *slot = match slot.take() {
+            None => Some(gradient),
+            Some(sum) if tracked => Some(sum.add(&gradient)?),
+            Some(sum) => Some(Var::constant(sum.into_value() + gradient.value())),
+        };
+        Ok(())
+    }
+
+    fn take(&mut self, id: NodeId) -> Option<Var<T>> {
+        let slot = std::mem::replace(&mut self.slot_of[id as usize], NONE);
+        if slot == NONE {
+            return None;
+        }
+        self.free.push(slot);
+        self.slots[slot as usize].take()
+    }
+}
+
+/// The gradients that a reverse pass found.
+pub struct Gradients<T: Float = f32> {
+    tape: Tape<T>,
+    by_node: HashMap<NodeId, Var<T>>,
+}
+
+impl<T: Float> Gradients<T> {
+    /// The gradient with respect to `var`, of its shape.
+    ///
+    /// # Errors
+    /// If the output does not depend on `var`, naming it; never a silent zero.
+    pub fn of(&self, var: &Var<T>) -> Result<&Tensor<T>> {
+        self.get(var).map(Var::value).ok_or_else(|| unmet(var))
+    }
+
+    /// The gradient with respect to `var` as a value that can be differentiated again, if the
+    /// pass ran with [`Reverse::create_graph`].
+    ///
+    /// # Errors
+    /// If the output does not depend on `var`.
+    pub fn var(&self, var: &Var<T>) -> Result<Var<T>> {
+        self.get(var).cloned().ok_or_else(|| unmet(var))
+    }
+
+    /// The gradient with respect to `var`, or `None` if the output does not depend on it.
+    pub fn get(&self, var: &Var<T>) -> Option<&Var<T>> {
+        let same = var.tape().is_some_and(|tape| tape.is_same(&self.tape));
+        var.id()
+            .filter(|_| same)
+            .and_then(|id| self.by_node.get(&id))
+    }
+
+    /// Takes the gradient out, so that its memory can be written to.
+    ///
+    /// # Errors
+    /// If the output does not depend on `var`, or its gradient was taken before.
+    pub fn take(&mut self, var: &Var<T>) -> Result<Tensor<T>> {
+        let same = var.tape().is_some_and(|tape| tape.is_same(&self.tape));
+        let found = var
+            .id()
+            .filter(|_| same)
+            .and_then(|id| self.by_node.remove(&id));
+        found.map(Var::into_value).ok_or_else(|| unmet(var))
+    }
+}
+
+#[cold]
+fn unmet<T: Float>(var: &Var<T>) -> tensor::Error {
+    gradient_error(
+        "gradient",
+        "there is no gradient: the output does not depend on the value",
+    )
+    .with("value", var.description())
+    .with("shape", var.shape())
+    .fix(
+        "use the value in the computation (without `detach`); for an intermediate value, \
+             name it in `reverse().only(&[…])`",
+    )
+}

@@ -1,0 +1,232 @@
+//! The tape: an append-only list of recorded operations.
+//!
+//! A node is an [`Op`], the places of its inputs, what the op asked to keep, and the shape of its
+//! output. Inputs always lie before their node, so walking the list backwards is a topological
+//! order: nothing recurses, however deep the graph.
+
+use std::cell::{Cell, RefCell};
+use std::panic::Location;
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+use tensor::{Error, Float, Result, Shape, Tensor};
+
+use crate::op::{Op, Saves};
+use crate::var::Var;
+
+/// Place of a node on its tape.
+pub(crate) type NodeId = u32;
+
+/// Marks an input that is a constant.
+pub(crate) const CONSTANT: NodeId = NodeId::MAX;
+
+/// A recording of the operations on tracked values, for differentiation.
+///
+/// A tape is cheap to make: use a new one for every training step. It lives as long as any
+/// [`Var`] on it.
+///
+/// ```
+/// use autograd::Tape;
+/// use tensor::Tensor;
+///
+/// let tape = Tape::new();
+/// let x = tape.variable(Tensor::from([1.0, 2.0, 3.0]));
+/// let loss = x.square().sum(..)?;
+/// let gradients = loss.backward()?;
+/// assert_eq!(gradients.of(&x)?.to_vec(), [2.0, 4.0, 6.0]);
+/// # Ok::<(), autograd::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Tape<T: Float = f32>(pub(crate) Rc<Record<T>>);
+
+/// What all handles of one tape share.
+pub(crate) struct Record<T: Float> {
+    pub(crate) nodes: RefCell<Vec<Node<T>>>,
+    /// Names given by [`Tape::scope`]; entry 0 is "no scope".
+    scopes: RefCell<Vec<Rc<str>>>,
+    current_scope: Cell<u32>,
+    pub(crate) detect_anomalies: Cell<bool>,
+    /// The first anomaly met, which the next reverse pass reports.
+    pub(crate) anomaly: RefCell<Option<Error>>,
+}
+
+/// One recorded operation, or a variable.
+pub(crate) struct Node<T: Float> {
+    pub(crate) kind: Kind<T>,
+    pub(crate) shape: Shape,
+    pub(crate) location: &'static Location<'static>,
+    pub(crate) scope: u32,
+}
+
+pub(crate) enum Kind<T: Float> {
+    /// A leaf, made by [`Tape::variable`].
+    Variable,
+    /// An operation whose derivative can still be taken.
+    Operation(Operation<T>),
+    /// An operation whose reverse pass has run, or is running.
+    Freed,
+}
+
+/// An op with everything that its reverse pass needs.
+pub(crate) struct Operation<T: Float> {
+    pub(crate) op: Box<dyn Op<T>>,
+    /// Places of the inputs on this tape; [`CONSTANT`] for untracked ones.
+    pub(crate) inputs: SmallVec<[NodeId; 2]>,
+    /// Inputs and output that the op saves, in the order of [`Saves`].
+    pub(crate) saved: Vec<Tensor<T>>,
+}
+
+impl<T: Float> Default for Tape<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Float> Tape<T> {
+    /// An empty tape.
+    pub fn new() -> Self {
+        Tape(Rc::new(Record {
+            nodes: RefCell::new(Vec::new()),
+            scopes: RefCell::new(vec!["".into()]),
+            current_scope: Cell::new(0),
+            detect_anomalies: Cell::new(false),
+            anomaly: RefCell::new(None),
+        }))
+    }
+
+    /// A tracked leaf with `value`: operations on it are recorded, and gradients with respect to
+    /// it can be asked for.
+    #[track_caller]
+    pub fn variable(&self, value: Tensor<T>) -> Var<T> {
+        let node = Node {
+            kind: Kind::Variable,
+            shape: value.shape().clone(),
+            location: Location::caller(),
+            scope: self.0.current_scope.get(),
+        };
+        let id = self.0.push(node);
+        Var::tracked(value, self.clone(), id)
+    }
+
+    /// The number of nodes recorded so far, variables included.
+    pub fn len(&self) -> usize {
+        self.0.nodes.borrow().len()
+    }
+
+    /// Whether nothing was recorded yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Runs `body`; what it records belongs to the scope `name` (a layer, say), by which errors
+    /// and drawings of the graph call it.
+    pub fn scope<R>(&self, name: &str, body: impl FnOnce() -> R) -> R {
+        let outer = self.0.current_scope.get();
+        let index = {
+            let mut scopes = self.0.scopes.borrow_mut();
+            scopes.push(name.into());
+            (scopes.len() - 1) as u32
+        };
+        self.0.current_scope.set(index);
+        let result = body();
+        self.0.current_scope.set(outer);
+        result
+    }
+
+    /// Anomaly mode: the first operation whose value or gradient is not finite is reported, by the
+    /// next reverse pass or [`Tape::check`], as an error that names the operation, its scope, the
+    /// shapes and the line that recorded it.
+    ///
+    /// ```
+    /// use autograd::Tape;
+    /// use tensor::Tensor;
+    /// let tape = Tape::new();
+    /// tape.detect_anomalies(true);
+    /// let x = tape.variable(Tensor::from([0.0, 1.0]));
+    /// let loss = x.log().sum(..)?;
+    /// let error = loss.backward().err().unwrap().to_string();
+    /// assert!(error.starts_with("log: the value at [0] is -inf"), "{error}");
+    /// # Ok::<(), autograd::Error>(())
+    /// ```
+    pub fn detect_anomalies(&self, on: bool) {
+        self.0.detect_anomalies.set(on);
+    }
+
+    /// The first anomaly met so far, in anomaly mode.
+    ///
+    /// # Errors
+    /// That anomaly.
+    pub fn check(&self) -> Result<()> {
+        self.0.anomaly.borrow().clone().map_or(Ok(()), Err)
+    }
+
+    /// Whether both are handles of one tape.
+    pub fn is_same(&self, other: &Tape<T>) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Appends the operation that made `value` from `inputs`.
+    pub(crate) fn record(
+        &self,
+        op: Box<dyn Op<T>>,
+        inputs: &[&Var<T>],
+        value: Tensor<T>,
+        location: &'static Location<'static>,
+    ) -> Var<T> {
+        let saves = op.saves();
+        let kept = inputs
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| saves.has_input(*i));
+        let mut saved: Vec<Tensor<T>> = Vec::new();
+        if saves != Saves::NOTHING {
+            saved.reserve_exact(saves.count(inputs.len()));
+            saved.extend(kept.map(|(_, input)| input.value().clone()));
+            if saves.has_output() {
+                saved.push(value.clone());
+            }
+        }
+        let inputs = inputs
+            .iter()
+            .map(|input| input.id().unwrap_or(CONSTANT))
+            .collect();
+        let node = Node {
+            kind: Kind::Operation(Operation { op, inputs, saved }),
+            shape: value.shape().clone(),
+            location,
+            scope: self.0.current_scope.get(),
+        };
+        let id = self.0.push(node);
+        Var::tracked(value, self.clone(), id)
+    }
+}
+
+impl<T: Float> Record<T> {
+    fn push(&self, node: Node<T>) -> NodeId {
+        let mut nodes = self.nodes.borrow_mut();
+        // Four billion nodes would take half a terabyte before this could wrap.
+        let id = nodes.len() as NodeId;
+        nodes.push(node);
+        id
+    }
+
+    pub(crate) fn scope(&self) -> u32 {
+        self.current_scope.get()
+    }
+
+    /// The name of the scope with this index; empty outside any.
+    pub(crate) fn scope_name(&self, scope: u32) -> Rc<str> {
+        self.scopes.borrow()[scope as usize].clone()
+    }
+
+    /// "`op` (in scope, recorded at file:line:column)", for errors.
+    pub(crate) fn describe(&self, name: &str, scope: u32, location: &Location<'_>) -> String {
+        let scope = self.scope_name(scope);
+        let within = if scope.is_empty() {
+            String::new()
+        } else {
+            format!(" in `{scope}`")
+        };
+        format!("`{name}`{within}, recorded at {location}")
+    }
+}
