@@ -3,5 +3,6 @@
 #![deny(missing_docs)]
 
 mod error;
+pub mod files;
 
 pub use error::{Error, FileError, Result};
