@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod atomic;
+pub mod data;
 mod error;
 pub mod files;
 
