@@ -1,0 +1,150 @@
+//! Damaged files never panic, and never make the reader allocate more than they could hold.
+
+use std::alloc::System;
+use std::path::Path;
+
+use cap::Cap;
+use nn::data::npy;
+use nn::data::npz::Npz;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+/// The fixtures are at most 6 kB; the rest is the test runner's own.
+const MOST_MEMORY: usize = 32 << 20;
+
+const FILES: [&str; 9] = [
+    "four_np1_p2.npy",
+    "four_np2_p5.npy",
+    "mixed_np1_p3.npy",
+    "mixed_np2_p2.npy",
+    "mixed_np2_p4.npy",
+    "images_of_one_size.npy",
+    "plain_u8.npy",
+    "types.npz",
+    "two.npz",
+];
+
+fn read(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data");
+    std::fs::read(folder.join(name)).unwrap()
+}
+
+/// Reads `bytes` in every way there is; whatever comes back, it comes back.
+fn try_to_read(bytes: &[u8]) {
+    let _ = npy::from_bytes(bytes);
+    let _ = npy::objects_from_bytes::<4>(bytes);
+    let _ = npy::objects_from_bytes::<10>(bytes);
+    if let Ok(mut archive) = Npz::from_bytes(bytes) {
+        for name in archive.names().to_vec() {
+            let _ = archive.array(&name);
+        }
+    }
+    let most = ALLOCATOR.max_allocated();
+    assert!(most < MOST_MEMORY, "{most} bytes were allocated at once");
+}
+
+/// One way to damage a file.
+#[derive(Clone, Debug)]
+enum Damage {
+    Replace(Index, u8),
+    Flip(Index, u8),
+    Insert(Index, Vec<u8>),
+    Remove(Index, usize),
+    Cut(Index),
+    /// Copies a piece of the file to another place in it.
+    Copy(Index, Index, usize),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let at = any::<Index>;
+    // Instructions of a pickle, and bytes that make lengths huge.
+    let byte = || {
+        prop_oneof![
+            any::<u8>(),
+            select(&b"\x80\x95\x8e\x8d\x96\x94\x93(tleahjqrRb.]}c\xff\x7f\x00"[..])
+        ]
+    };
+    prop_oneof![
+        (at(), byte()).prop_map(|(at, byte)| Damage::Replace(at, byte)),
+        (at(), 0..8_u8).prop_map(|(at, bit)| Damage::Flip(at, bit)),
+        (at(), prop::collection::vec(byte(), 1..9))
+            .prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
+        (at(), 1..9_usize).prop_map(|(at, count)| Damage::Remove(at, count)),
+        at().prop_map(Damage::Cut),
+        (at(), at(), 1..64_usize).prop_map(|(from, to, count)| Damage::Copy(from, to, count)),
+    ]
+}
+
+fn apply(bytes: &mut Vec<u8>, damage: Damage) {
+    if bytes.is_empty() {
+        return;
+    }
+    let end = |start: usize, count: usize| (start + count).min(bytes.len());
+    match damage {
+        Damage::Replace(at, byte) => {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        Damage::Flip(at, bit) => {
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+        }
+        Damage::Insert(at, inserted) => {
+            let at = at.index(bytes.len());
+            bytes.splice(at..at, inserted);
+        }
+        Damage::Remove(at, count) => {
+            let at = at.index(bytes.len());
+            bytes.drain(at..end(at, count));
+        }
+        Damage::Cut(at) => bytes.truncate(at.index(bytes.len())),
+        Damage::Copy(from, to, count) => {
+            let (from, to) = (from.index(bytes.len()), to.index(bytes.len()));
+            let piece = bytes[from..end(from, count)].to_vec();
+            bytes.splice(to..to, piece);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_files(
+        name in select(&FILES[..]),
+        damages in prop::collection::vec(damage(), 1..6),
+    ) {
+        let mut bytes = read(name);
+        for damage in damages {
+            apply(&mut bytes, damage);
+        }
+        try_to_read(&bytes);
+    }
+
+    #[test]
+    fn pickles_of_random_instructions(
+        program in prop::collection::vec(
+            select(&b"\x80\x04\x95\x8e\x8d\x96\x94\x93((ttlleeaahjqrRRbb.]]}cK\x00\x01\x02NNN\x85\x86\x87012"[..]),
+            0..400,
+        ),
+    ) {
+        let mut bytes = read("images_of_one_size.npy")[..128].to_vec();
+        bytes.extend([0x80, 4]);
+        bytes.extend(program);
+        try_to_read(&bytes);
+    }
+
+    #[test]
+    fn headers_of_random_text(
+        text in r"\{'descr': '[<>|=]?[a-zA-Z]{0,2}[0-9]{0,3}', 'fortran_order': (True|False), 'shape': \([-0-9xob_,L e]{0,60}\), \}",
+    ) {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((text.len() as u16).to_le_bytes());
+        bytes.extend(text.as_bytes());
+        bytes.extend([0; 256]);
+        try_to_read(&bytes);
+    }
+}
