@@ -124,6 +124,12 @@ impl Array {
         self.to()
     }
 
+    /// The same values in row-major memory: `self` if it is so already, else a copy.
+    #[must_use]
+    pub fn contiguous(&self) -> Array {
+        with_tensor!(self, x => x.contiguous().into())
+    }
+
     /// The sub-array at `index` of the first axis, without a copy.
     ///
     /// # Errors

@@ -2,16 +2,28 @@
 //!
 //! | what | from | by |
 //! |---|---|---|
-//! | arrays | `.npy` | [`npy::load`] |
+//! | one array | `.npy` | [`npy::load`] |
 //! | several arrays in one object array | `.npy` | [`npy::load_objects`] |
-//! | named arrays | `.npz` | [`Npz`](npz::Npz) |
+//! | named arrays | `.npz` | [`npz::Npz`] |
+//! | a folder of images per class | `.jpg`, `.png` | [`ImageSet::from_folder`] |
+//! | CIFAR-10 | `.bin` | [`ImageSet::from_cifar10`] |
+//! | MNIST and its relatives | IDX | [`ImageSet::from_idx`] |
 //!
-//! Images are `[count, height, width, channels]` in bytes and stay bytes until a batch is made.
+//! Images are bytes `[count, height, width, channels]`, and stay bytes until [`Batches`] converts
+//! the few that a step of training needs.
 
 mod array;
+mod batches;
+mod categorical;
 mod elements;
+mod images;
 pub mod npy;
 pub mod npz;
+mod rows;
 mod source;
 
 pub use array::Array;
+pub use batches::{Batch, Batches, Epoch};
+pub use categorical::to_categorical;
+pub use images::{ImageSet, load_idx};
+pub use rows::{Split, permutation, take_rows, train_test_split};
