@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-mod atomic;
 pub mod data;
 mod error;
 pub mod files;

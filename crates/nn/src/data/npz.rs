@@ -12,8 +12,8 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 use super::array::Array;
 use super::npy;
 use super::source::Source;
-use crate::atomic::write_atomically;
 use crate::error::{FileError, Result};
+use crate::files::write_atomically;
 
 trait ReadSeek: Read + Seek + Send {}
 impl<R: Read + Seek + Send> ReadSeek for R {}
@@ -181,7 +181,7 @@ pub fn save<'n>(
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
         .large_file(true);
-    write_atomically(path, |file| {
+    Ok(write_atomically(path, |file| {
         let mut archive = ZipWriter::new(file);
         for (name, array) in arrays {
             archive.start_file(npyz::npz::file_name_from_array_name(name), options)?;
@@ -189,5 +189,5 @@ pub fn save<'n>(
         }
         archive.finish()?;
         Ok(())
-    })
+    })?)
 }

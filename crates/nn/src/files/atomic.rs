@@ -1,6 +1,6 @@
 //! Replacing a file as a whole or not at all.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ use crate::error::FileError;
 /// or if `write` fails.
 pub fn write_atomically(
     path: impl AsRef<Path>,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<(), FileError> {
     let path = path.as_ref();
     if path.is_dir() {
@@ -50,7 +50,7 @@ pub fn write_atomically(
 
     let mut prefix = std::ffi::OsString::from(".");
     prefix.push(name);
-    let mut temporary = new_temporary(&folder, &prefix).map_err(|source| {
+    let temporary = new_temporary(&folder, &prefix).map_err(|source| {
         FileError::io(
             path,
             &format!("create a file in {}", folder.display()),
@@ -64,22 +64,22 @@ pub fn write_atomically(
             .set_permissions(replaced.permissions())
             .map_err(|source| FileError::io(path, "keep its permissions", source))?;
     }
-    let mut buffered = BufWriter::with_capacity(1 << 18, temporary.as_file_mut());
-    write(&mut buffered)
-        .and_then(|()| buffered.flush())
-        .map_err(|source| FileError::io(path, "write", source))?;
-    drop(buffered);
-    // Without this the new name could reach the disk before the bytes do.
-    temporary
-        .as_file()
-        .sync_all()
+    let handle = temporary.as_file().try_clone();
+    handle
+        .and_then(|file| {
+            let mut buffered = BufWriter::with_capacity(1 << 18, file);
+            write(&mut buffered)?;
+            buffered.flush()?;
+            // Without this the new name could reach the disk before the bytes do.
+            buffered.get_ref().sync_all()
+        })
         .map_err(|source| FileError::io(path, "write", source))?;
     temporary
         .persist(&target)
         .map_err(|failed| FileError::io(path, "replace", failed.error))?;
     // The contents are safe by now; not every file system can force a folder to the disk.
     #[cfg(unix)]
-    if let Ok(folder) = fs::File::open(&folder) {
+    if let Ok(folder) = File::open(&folder) {
         let _ = folder.sync_all();
     }
     Ok(())
@@ -184,6 +184,18 @@ mod tests {
             error.cause().starts_with("cannot create a file in /proc/"),
             "{error}"
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn new_files_are_readable_by_others_as_the_mask_says() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, plain) = (folder.path().join("ours"), folder.path().join("plain"));
+        write_atomically(&ours, |file| file.write_all(b"x")).unwrap();
+        fs::write(&plain, b"x").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&plain));
     }
 
     #[cfg(unix)]

@@ -11,8 +11,8 @@ use tensor::{Element, Tensor};
 use self::header::{Content, Header};
 use super::array::{Array, with_tensor};
 use super::source::Source;
-use crate::atomic::write_atomically;
 use crate::error::{FileError, Result};
+use crate::files::write_atomically;
 
 /// Reads the array in `path`, as `numpy.load` does.
 ///
@@ -132,7 +132,7 @@ pub fn objects_from_bytes<const N: usize>(bytes: &[u8]) -> Result<[Array; N]> {
 /// If the file cannot be written.
 pub fn save(path: impl AsRef<Path>, array: impl Into<Array>) -> Result<()> {
     let array = array.into();
-    write_atomically(path.as_ref(), |file| write(file, &array))
+    Ok(write_atomically(path, |file| write(file, &array))?)
 }
 
 /// Writes `array` in the format of `.npy` files.

@@ -1,0 +1,28 @@
+//! Keras's `.h5`: the legacy whole-model format.
+//!
+//! The root attribute `model_config` holds the architecture as JSON, `training_config` loss,
+//! metrics and optimizer. The group `model_weights` has a group for each layer, whose attribute
+//! `weight_names` lists paths of datasets; `optimizer_weights` likewise.
+
+mod read;
+mod source;
+mod state;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use read::read_h5;
+pub use write::write_h5;
+
+/// The root attribute with the architecture.
+const MODEL_CONFIG: &str = "model_config";
+/// The root attribute with loss, metrics and optimizer.
+const TRAINING_CONFIG: &str = "training_config";
+/// The group of the layers' weights.
+const MODEL_WEIGHTS: &str = "model_weights";
+/// The group of the optimizer's state.
+const OPTIMIZER_WEIGHTS: &str = "optimizer_weights";
+/// The attribute that lists the groups of layers.
+const LAYER_NAMES: &str = "layer_names";
+/// The attribute that lists the datasets of a layer.
+const WEIGHT_NAMES: &str = "weight_names";
