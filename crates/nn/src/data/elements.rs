@@ -274,6 +274,18 @@ impl Elements {
         })
     }
 
+    /// Makes room for `count` more elements, if there is memory: a hint.
+    pub(crate) fn reserve(&mut self, count: usize) {
+        let _ = match self {
+            Elements::F32(out) => out.try_reserve_exact(count),
+            Elements::F64(out) => out.try_reserve_exact(count),
+            Elements::Bool(out) => out.try_reserve_exact(count),
+            Elements::U8(out) => out.try_reserve_exact(count),
+            Elements::I32(out) => out.try_reserve_exact(count),
+            Elements::I64(out) => out.try_reserve_exact(count),
+        };
+    }
+
     /// Appends the elements of `array` in row-major order; `false` if it is of another type.
     pub(crate) fn append(&mut self, array: &Array) -> bool {
         match (self, array) {

@@ -141,7 +141,9 @@ impl<'s, 'a, 'h> Assembler<'s, 'a, 'h> {
                             let expected = levels.get(depth).unwrap_or(&expected.1);
                             return Err(misfit(shape, expected).into());
                         }
-                        self.append(&node, &mut elements, || index_of(&frames, &levels))?;
+                        self.append(&node, leaf_count(&levels), &mut elements, || {
+                            index_of(&frames, &levels)
+                        })?;
                     }
                     Node::Number(_) => {
                         let expected = first_leaf.get_or_insert_with(|| (depth, Vec::new()));
@@ -149,7 +151,9 @@ impl<'s, 'a, 'h> Assembler<'s, 'a, 'h> {
                             let expected = levels.get(depth).unwrap_or(&expected.1);
                             return Err(misfit(&[], expected).into());
                         }
-                        self.append(&node, &mut elements, || index_of(&frames, &levels))?;
+                        self.append(&node, leaf_count(&levels), &mut elements, || {
+                            index_of(&frames, &levels)
+                        })?;
                     }
                 }
             }
@@ -172,10 +176,12 @@ impl<'s, 'a, 'h> Assembler<'s, 'a, 'h> {
             .into_array(&shape, false)
     }
 
-    /// Appends a leaf to `elements`, which begins as what the first leaf is.
+    /// Appends a leaf to `elements`, which begins as what the first leaf is. There will be `leaves`
+    /// of them.
     fn append(
         &mut self,
         leaf: &Node,
+        leaves: usize,
         elements: &mut Option<Elements>,
         index: impl Fn() -> Vec<usize>,
     ) -> Result<()> {
@@ -195,8 +201,16 @@ impl<'s, 'a, 'h> Assembler<'s, 'a, 'h> {
             },
             Node::Array(state) => match (&state.data, state.fortran && state.shape.len() > 1) {
                 (Data::Numbers(encoding, blob), false) => {
+                    let is_first = elements.is_none();
                     let out = elements.get_or_insert_with(|| encoding.elements());
-                    self.read_into(state, *blob, out)?
+                    let fits = self.read_into(state, *blob, out)?;
+                    if is_first {
+                        // No more than the file could hold, if no leaf occurs twice.
+                        let most = self.source.length() as usize / encoding.size();
+                        let count = state.shape.iter().product::<usize>();
+                        out.reserve(count.saturating_mul(leaves).min(most));
+                    }
+                    fits
                 }
                 _ => {
                     let array = self.read(state)?;
@@ -374,6 +388,14 @@ fn empty_like(array: &Array) -> Elements {
         Array::I32(_) => Elements::I32(Vec::new()),
         Array::I64(_) => Elements::I64(Vec::new()),
     }
+}
+
+/// How many leaves lie below sequences of these shapes.
+fn leaf_count(levels: &[Vec<usize>]) -> usize {
+    levels
+        .iter()
+        .flatten()
+        .fold(1, |product, &size| product.saturating_mul(size))
 }
 
 /// The index of the item that the open sequences have just handed out.

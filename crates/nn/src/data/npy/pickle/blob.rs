@@ -119,38 +119,32 @@ impl Raw<'_> {
 
 /// Turns UTF-8 of the characters 0 to 255 into one byte each, a block at a time.
 struct Latin1 {
-    stored: Box<[u8; BLOCK]>,
+    /// The last byte of the block before, then a block as it is stored.
+    stored: Box<[u8; 1 + BLOCK]>,
+    /// What the character is whose last byte is at the same place of `stored` but for the first.
+    characters: Box<[u8; BLOCK]>,
     /// Decoded bytes that nobody has taken yet: `decoded[taken..ready]`.
     decoded: Box<[u8; BLOCK]>,
     taken: usize,
     ready: usize,
-    state: State,
 }
 
 const BLOCK: usize = 1 << 15;
 
-/// What the previous byte leaves for the next.
-#[derive(Clone, Copy, Default)]
-struct State {
-    /// The upper two bits of a character whose second byte is still to come.
-    carry: u8,
-    /// 1 if such a character is open.
-    open: u8,
-}
-
 impl Latin1 {
     fn new() -> Self {
         Latin1 {
-            stored: Box::new([0; BLOCK]),
+            stored: Box::new([0; 1 + BLOCK]),
+            characters: Box::new([0; BLOCK]),
             decoded: Box::new([0; BLOCK]),
             taken: 0,
             ready: 0,
-            state: State::default(),
         }
     }
 
+    /// Bytes that are decoded and not taken, and one for a character that is not complete.
     fn pending(&self) -> u64 {
-        (self.ready - self.taken) as u64 + u64::from(self.state.open)
+        (self.ready - self.taken) as u64 + u64::from(self.stored[0] >= 0xc0)
     }
 
     fn fill(
@@ -161,10 +155,9 @@ impl Latin1 {
     ) -> Result<()> {
         while !buffer.is_empty() {
             if self.taken == self.ready {
-                let count = raw.left().min(BLOCK as u64) as usize;
-                let stored = &mut self.stored[..count.max(1)];
-                raw.fill(source, stored)?;
-                let decoded = decode(stored, &mut self.decoded, &mut self.state);
+                let count = raw.left().clamp(1, BLOCK as u64) as usize;
+                raw.fill(source, &mut self.stored[1..=count])?;
+                let decoded = self.decode(count);
                 self.ready = decoded.ok_or_else(|| {
                     source.error_at(
                         source.position(),
@@ -181,29 +174,35 @@ impl Latin1 {
         }
         Ok(())
     }
-}
 
-/// Decodes `stored` into the start of `decoded`; how many bytes that makes, or `None` if `stored`
-/// is no UTF-8 of the characters 0 to 255. Free of branches: in image data every other byte would
-/// be guessed wrong.
-fn decode(stored: &[u8], decoded: &mut [u8; BLOCK], state: &mut State) -> Option<usize> {
-    let State {
-        mut carry,
-        mut open,
-    } = *state;
-    let (mut written, mut wrong) = (0, 0);
-    for &byte in stored {
-        let continues = u8::from(byte & 0xc0 == 0x80);
-        let leads = u8::from(byte & 0xfe == 0xc2);
-        wrong |= (continues ^ open) | (u8::from(byte >= 0xc0) ^ leads);
-        // A lead byte writes too, and is overwritten by the next.
-        decoded[written & (BLOCK - 1)] = carry | (byte & (0x7f >> continues));
-        written += usize::from(1 - leads);
-        carry = (byte & 0x03 & leads.wrapping_neg()) << 6;
-        open = leads;
+    /// Decodes the `count` bytes of a block; how many bytes that makes, or `None` if they are no
+    /// UTF-8 of the characters 0 to 255.
+    ///
+    /// Free of branches, since in image data every other one would be guessed wrong, and in two
+    /// passes, since the compiler turns the first into vector instructions.
+    fn decode(&mut self, count: usize) -> Option<usize> {
+        let (before, bytes) = (&self.stored[..count], &self.stored[1..=count]);
+        let characters = &mut self.characters[..count];
+        let mut wrong = 0;
+        for ((&before, &byte), character) in before.iter().zip(bytes).zip(&mut *characters) {
+            let follows_lead = u8::from(before & 0xfe == 0xc2);
+            let continues = u8::from(byte & 0xc0 == 0x80);
+            wrong |= (u8::from(before >= 0xc0) ^ follows_lead) | (continues ^ follows_lead);
+            *character = if continues == 1 {
+                before << 6 | byte & 0x3f
+            } else {
+                byte
+            };
+        }
+        let mut written = 0;
+        for (&byte, &character) in bytes.iter().zip(&*characters) {
+            // A lead byte writes too, and is overwritten by the next.
+            self.decoded[written & (BLOCK - 1)] = character;
+            written += usize::from(byte < 0xc0);
+        }
+        self.stored[0] = self.stored[count];
+        (wrong == 0).then_some(written)
     }
-    *state = State { carry, open };
-    (wrong == 0).then_some(written)
 }
 
 #[cfg(test)]
