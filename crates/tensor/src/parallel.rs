@@ -19,6 +19,8 @@ pub enum Par {
 /// beside it, small enough to stay in the second-level cache.
 pub(crate) const BLOCK: usize = 16 * 1024;
 
+// Bodies are passed on as `dyn`: the machinery of `rayon` is then compiled once an element type,
+// not once a closure, and a call per block costs nothing beside the block.
 impl Par {
     /// Runs `body(block, chunk)` over `out` cut into chunks of `chunk_len` elements.
     pub(crate) fn for_chunks<T: Send>(
@@ -26,6 +28,15 @@ impl Par {
         out: &mut [T],
         chunk_len: usize,
         body: impl Fn(usize, &mut [T]) + Sync + Send,
+    ) {
+        self.for_chunks_dyn(out, chunk_len, &body);
+    }
+
+    fn for_chunks_dyn<T: Send>(
+        self,
+        out: &mut [T],
+        chunk_len: usize,
+        body: &(dyn Fn(usize, &mut [T]) + Sync),
     ) {
         let chunk_len = chunk_len.max(1);
         if self == Par::Sequential || out.len() <= chunk_len {
@@ -48,6 +59,16 @@ impl Par {
         chunk_len: usize,
         body: impl Fn(usize, &mut [A], &mut [B]) + Sync + Send,
     ) {
+        self.for_chunk_pairs_dyn(a, b, chunk_len, &body);
+    }
+
+    fn for_chunk_pairs_dyn<A: Send, B: Send>(
+        self,
+        a: &mut [A],
+        b: &mut [B],
+        chunk_len: usize,
+        body: &(dyn Fn(usize, &mut [A], &mut [B]) + Sync),
+    ) {
         let chunk_len = chunk_len.max(1);
         if self == Par::Sequential || a.len() <= chunk_len {
             let pairs = a.chunks_mut(chunk_len).zip(b.chunks_mut(chunk_len));
@@ -60,6 +81,10 @@ impl Par {
 
     /// Runs `body(i)` for `i` in `0..count`.
     pub(crate) fn for_each(self, count: usize, body: impl Fn(usize) + Sync + Send) {
+        self.for_each_dyn(count, &body);
+    }
+
+    fn for_each_dyn(self, count: usize, body: &(dyn Fn(usize) + Sync)) {
         if self == Par::Sequential || count <= 1 {
             (0..count).for_each(body);
         } else {
@@ -73,6 +98,7 @@ impl Par {
         count: usize,
         body: impl Fn(usize) -> R + Sync + Send,
     ) -> Vec<R> {
+        let body: &(dyn Fn(usize) -> R + Sync) = &body;
         if self == Par::Sequential || count <= 1 {
             (0..count).map(body).collect()
         } else {

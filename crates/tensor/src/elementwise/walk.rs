@@ -1,8 +1,8 @@
 //! Walking several operands in step: the loops under every elementwise operation.
 //!
-//! The output is always new and row-major; inputs may be any views. Axes that all inputs can walk
-//! as one are merged, so that the inner loop is as long as possible, and the inner loop is
-//! specialised for strides 0 and 1, which the compiler vectorises.
+//! The output is always new and row-major; inputs may be any views. Elements of a view are copied
+//! into a row a piece at a time, so that every function runs over contiguous elements, in one
+//! loop that the compiler vectorises. Axes of a view that can be walked as one are merged.
 
 use smallvec::SmallVec;
 
@@ -10,7 +10,7 @@ use crate::element::Element;
 use crate::error::Result;
 use crate::parallel::{BLOCK, Par};
 use crate::shape::{Shape, Strides};
-use crate::simd::{Level, vectorize};
+use crate::simd::{Level, vectorize_to_avx2};
 use crate::tensor::Tensor;
 
 /// The joint iteration space of `N` inputs under one shape.
@@ -98,10 +98,67 @@ impl<const N: usize> Walk<N> {
     }
 }
 
-/// Reads element `i` of a run.
-#[inline(always)]
-fn at<T: Copy>(source: &[T], offset: usize, stride: isize, i: usize) -> T {
-    source[(offset as isize + i as isize * stride) as usize]
+/// Elements of a view that are laid out in a row before a function runs over them.
+const PIECE: usize = 512;
+
+/// Room for one piece, cleared only if it is needed.
+type Buffer<T> = Option<[T; PIECE]>;
+
+/// One input of an elementwise function, seen under the shape of the output.
+struct Operand<'a, T: Element> {
+    elements: &'a [T],
+    /// How to walk a view; `None` if the elements lie in the order of the output.
+    walk: Option<Walk<1>>,
+}
+
+impl<'a, T: Element> Operand<'a, T> {
+    fn new(operation: &str, tensor: &'a Tensor<T>, shape: &Shape) -> Result<Self> {
+        if tensor.shape == *shape
+            && let Some(elements) = tensor.as_slice()
+        {
+            return Ok(Operand {
+                elements,
+                walk: None,
+            });
+        }
+        let strides = tensor.broadcast_strides(operation, shape)?;
+        let walk = Walk::new(shape, [&strides], [tensor.offset]);
+        Ok(Operand {
+            elements: tensor.storage.as_slice(),
+            walk: Some(walk),
+        })
+    }
+
+    /// Elements `start .. start + len`, in `buffer` unless they lie in a row already.
+    ///
+    /// Not generic over the function that will run over them: each function is compiled for one
+    /// contiguous loop only, which keeps builds short.
+    fn piece<'b>(&'b self, start: usize, len: usize, buffer: &'b mut Buffer<T>) -> &'b [T] {
+        let Some(walk) = &self.walk else {
+            return &self.elements[start..start + len];
+        };
+        let buffer = buffer.get_or_insert_with(|| [T::default(); PIECE]);
+        walk.segments(start, len, |done, run, [offset], [stride]| {
+            let out = &mut buffer[done..done + run];
+            match stride {
+                1 => out.copy_from_slice(&self.elements[offset..offset + run]),
+                0 => out.fill(self.elements[offset]),
+                _ => {
+                    let mut position = offset as isize;
+                    for out in out {
+                        *out = self.elements[position as usize];
+                        position += stride;
+                    }
+                }
+            }
+        });
+        &buffer[..len]
+    }
+
+    /// How many elements to take at a time.
+    fn step(&self) -> usize {
+        if self.walk.is_some() { PIECE } else { BLOCK }
+    }
 }
 
 /// `out = f(a)` for each element.
@@ -110,33 +167,16 @@ pub(crate) fn unary<A: Element, B: Element>(
     a: &Tensor<A>,
     f: impl Fn(A) -> B + Copy + Sync + Send,
 ) -> Result<Tensor<B>> {
-    if let Some(source) = a.as_slice() {
-        return Tensor::build(operation, a.shape.clone(), |out| {
-            for_blocks(out, |start, out| {
-                let source = &source[start..start + out.len()];
-                out.iter_mut().zip(source).for_each(|(out, &a)| *out = f(a));
-            });
-        });
-    }
-    let source = a.storage.as_slice();
-    let walk = Walk::new(&a.shape, [&a.strides], [a.offset]);
+    let operand = Operand::new(operation, a, &a.shape)?;
     Tensor::build(operation, a.shape.clone(), |out| {
         for_blocks(out, |start, out| {
-            walk.segments(start, out.len(), |done, run, [offset], [stride]| {
-                let out = &mut out[done..done + run];
-                match stride {
-                    1 => {
-                        let source = &source[offset..offset + run];
-                        out.iter_mut().zip(source).for_each(|(out, &a)| *out = f(a));
-                    }
-                    0 => out.fill(f(source[offset])),
-                    _ => {
-                        for (i, out) in out.iter_mut().enumerate() {
-                            *out = f(at(source, offset, stride, i));
-                        }
-                    }
-                }
-            });
+            let mut buffer = None;
+            let mut at = start;
+            for out in out.chunks_mut(operand.step()) {
+                let a = operand.piece(at, out.len(), &mut buffer);
+                out.iter_mut().zip(a).for_each(|(out, &a)| *out = f(a));
+                at += out.len();
+            }
         });
     })
 }
@@ -153,56 +193,22 @@ pub(crate) fn binary<A: Element, B: Element, C: Element>(
     b: &Tensor<B>,
     f: impl Fn(A, B) -> C + Copy + Sync + Send,
 ) -> Result<Tensor<C>> {
-    if a.shape == b.shape
-        && let (Some(left), Some(right)) = (a.as_slice(), b.as_slice())
-    {
-        return Tensor::build(operation, a.shape.clone(), |out| {
-            for_blocks(out, |start, out| {
-                let left = &left[start..start + out.len()];
-                let right = &right[start..start + out.len()];
-                for ((out, &a), &b) in out.iter_mut().zip(left).zip(right) {
-                    *out = f(a, b);
-                }
-            });
-        });
-    }
     let shape = a.shape.broadcast(operation, &b.shape)?;
-    let strides_a = a.broadcast_strides(operation, &shape)?;
-    let strides_b = b.broadcast_strides(operation, &shape)?;
-    let (left, right) = (a.storage.as_slice(), b.storage.as_slice());
-    let walk = Walk::new(&shape, [&strides_a, &strides_b], [a.offset, b.offset]);
+    let left = Operand::new(operation, a, &shape)?;
+    let right = Operand::new(operation, b, &shape)?;
+    let step = left.step().min(right.step());
     Tensor::build(operation, shape, |out| {
         for_blocks(out, |start, out| {
-            walk.segments(start, out.len(), |done, run, [oa, ob], [sa, sb]| {
-                let out = &mut out[done..done + run];
-                match (sa, sb) {
-                    (1, 1) => {
-                        let (left, right) = (&left[oa..oa + run], &right[ob..ob + run]);
-                        for ((out, &a), &b) in out.iter_mut().zip(left).zip(right) {
-                            *out = f(a, b);
-                        }
-                    }
-                    (1, 0) => {
-                        let b = right[ob];
-                        let left = &left[oa..oa + run];
-                        out.iter_mut()
-                            .zip(left)
-                            .for_each(|(out, &a)| *out = f(a, b));
-                    }
-                    (0, 1) => {
-                        let a = left[oa];
-                        let right = &right[ob..ob + run];
-                        out.iter_mut()
-                            .zip(right)
-                            .for_each(|(out, &b)| *out = f(a, b));
-                    }
-                    _ => {
-                        for (i, out) in out.iter_mut().enumerate() {
-                            *out = f(at(left, oa, sa, i), at(right, ob, sb, i));
-                        }
-                    }
+            let (mut buffer_a, mut buffer_b) = (None, None);
+            let mut at = start;
+            for out in out.chunks_mut(step) {
+                let a = left.piece(at, out.len(), &mut buffer_a);
+                let b = right.piece(at, out.len(), &mut buffer_b);
+                for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                    *out = f(a, b);
                 }
-            });
+                at += out.len();
+            }
         });
     })
 }
@@ -219,41 +225,39 @@ pub(crate) fn ternary<A: Element, B: Element, C: Element, D: Element>(
         .shape
         .broadcast(operation, &b.shape)?
         .broadcast(operation, &c.shape)?;
-    let strides_a = a.broadcast_strides(operation, &shape)?;
-    let strides_b = b.broadcast_strides(operation, &shape)?;
-    let strides_c = c.broadcast_strides(operation, &shape)?;
-    let (x, y, z) = (
-        a.storage.as_slice(),
-        b.storage.as_slice(),
-        c.storage.as_slice(),
-    );
-    let offsets = [a.offset, b.offset, c.offset];
-    let walk = Walk::new(&shape, [&strides_a, &strides_b, &strides_c], offsets);
+    let first = Operand::new(operation, a, &shape)?;
+    let second = Operand::new(operation, b, &shape)?;
+    let third = Operand::new(operation, c, &shape)?;
+    let step = first.step().min(second.step()).min(third.step());
     Tensor::build(operation, shape, |out| {
         for_blocks(out, |start, out| {
-            walk.segments(start, out.len(), |done, run, [oa, ob, oc], strides| {
-                let out = &mut out[done..done + run];
-                if strides == [1, 1, 1] {
-                    let (x, y, z) = (&x[oa..oa + run], &y[ob..ob + run], &z[oc..oc + run]);
-                    for (i, out) in out.iter_mut().enumerate() {
-                        *out = f(x[i], y[i], z[i]);
-                    }
-                } else {
-                    let [sa, sb, sc] = strides;
-                    for (i, out) in out.iter_mut().enumerate() {
-                        *out = f(at(x, oa, sa, i), at(y, ob, sb, i), at(z, oc, sc, i));
-                    }
+            let (mut buffer_a, mut buffer_b) = (None, None);
+            let mut buffer_c = None;
+            let mut at = start;
+            for out in out.chunks_mut(step) {
+                let a = first.piece(at, out.len(), &mut buffer_a);
+                let b = second.piece(at, out.len(), &mut buffer_b);
+                let c = third.piece(at, out.len(), &mut buffer_c);
+                for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
+                    *out = f(a, b, c);
                 }
-            });
+                at += out.len();
+            }
         });
     })
 }
 
 /// Runs `body(start, block)` over fixed blocks of `out`, on threads, with this machine's vectors.
-fn for_blocks<T: Send>(out: &mut [T], body: impl Fn(usize, &mut [T]) + Copy + Sync + Send) {
+///
+/// AVX2 at most: these loops wait for memory, and a third copy of each would only make builds
+/// longer.
+pub(crate) fn for_blocks<T: Send>(
+    out: &mut [T],
+    body: impl Fn(usize, &mut [T]) + Copy + Sync + Send,
+) {
     let level = Level::best();
     Par::Threads.for_chunks(out, BLOCK, |block, out| {
-        vectorize(level, || body(block * BLOCK, out));
+        vectorize_to_avx2(level, || body(block * BLOCK, out));
     });
 }
 

@@ -186,7 +186,6 @@ impl Layout {
         let rows = count(&self.reduced);
         let wide = columns.min(COLUMNS);
         let block = (BLOCK / wide).clamp(*ROWS.start(), *ROWS.end());
-        let level = Level::best();
         if rows <= block {
             // Whole rows of results where they are short, so that short rows can be joined.
             let some = (BLOCK / rows).clamp(LANES, BLOCK);
@@ -197,22 +196,20 @@ impl Layout {
             };
             Par::Threads.for_chunks(out, some, |chunk, out| {
                 let mut states = vec![fold.empty(); columns.min(out.len())];
-                vectorize(level, || {
-                    let mut done = 0;
-                    while done < out.len() {
-                        let at = chunk * some + done;
-                        let (outer, first) = (at / columns, at % columns);
-                        let width = (columns - first).min(out.len() - done);
-                        let states = &mut states[..width];
-                        states.fill(fold.empty());
-                        let base = self.offset + offset_of(&self.kept, outer) + first;
-                        fold_rows(fold, &source[base..], &self.reduced, 0..rows, states);
-                        for (out, &state) in out[done..].iter_mut().zip(states.iter()) {
-                            *out = finish(state);
-                        }
-                        done += width;
+                let mut done = 0;
+                while done < out.len() {
+                    let at = chunk * some + done;
+                    let (outer, first) = (at / columns, at % columns);
+                    let width = (columns - first).min(out.len() - done);
+                    let states = &mut states[..width];
+                    states.fill(fold.empty());
+                    let base = self.offset + offset_of(&self.kept, outer) + first;
+                    fold_rows(fold, &source[base..], &self.reduced, 0..rows, states);
+                    for (out, &state) in out[done..].iter_mut().zip(states.iter()) {
+                        *out = finish(state);
                     }
-                });
+                    done += width;
+                }
             });
             return;
         }
@@ -222,11 +219,9 @@ impl Layout {
             let mut parts = Par::Threads.map(blocks * pieces, |i| {
                 let (i, first) = (i / pieces, i % pieces * COLUMNS);
                 let mut states = vec![fold.empty(); COLUMNS.min(columns - first)];
-                vectorize(level, || {
-                    let part = &source[base + first..];
-                    let range = i * block..rows.min((i + 1) * block);
-                    fold_rows(fold, part, &self.reduced, range, &mut states);
-                });
+                let part = &source[base + first..];
+                let range = i * block..rows.min((i + 1) * block);
+                fold_rows(fold, part, &self.reduced, range, &mut states);
                 states
             });
             join_pairwise(&mut parts, pieces, |into, from| {
@@ -251,17 +246,14 @@ impl Layout {
         out: &mut [B],
     ) {
         let len = count(&self.reduced);
-        let level = Level::best();
         if len <= 2 * BLOCK {
             let some = (BLOCK / len).max(1);
             Par::Threads.for_chunks(out, some, |chunk, out| {
                 let bases = Offsets::new(&self.kept, chunk * some);
-                vectorize(level, || {
-                    for (out, base) in out.iter_mut().zip(bases) {
-                        let part = &source[self.offset + base..];
-                        *out = finish(fold_run(fold, part, &self.reduced, 0..len));
-                    }
-                });
+                for (out, base) in out.iter_mut().zip(bases) {
+                    let part = &source[self.offset + base..];
+                    *out = finish(fold_run(fold, part, &self.reduced, 0..len));
+                }
             });
             return;
         }
@@ -270,7 +262,7 @@ impl Layout {
             let (result, i) = (i / blocks, i % blocks);
             let part = &source[self.offset + offset_of(&self.kept, result)..];
             let range = i * BLOCK..len.min((i + 1) * BLOCK);
-            vectorize(level, || fold_run(fold, part, &self.reduced, range))
+            fold_run(fold, part, &self.reduced, range)
         });
         for (out, parts) in out.iter_mut().zip(parts.chunks_mut(blocks)) {
             join_pairwise(parts, 1, |a, b| *a = fold.join(*a, *b));
@@ -352,7 +344,6 @@ fn join_pairwise<P>(parts: &mut [P], lanes: usize, join: impl Fn(&mut P, &mut P)
 }
 
 /// Folds the rows `range` of the walk over `reduced`, each `states.len()` wide.
-#[inline(always)]
 fn fold_rows<A: Element, F: Fold<A>>(
     fold: F,
     source: &[A],
@@ -392,7 +383,6 @@ fn shortfall(columns: usize) -> u32 {
     4_u32.saturating_sub(columns.trailing_zeros())
 }
 
-#[inline(always)]
 fn fold_wide_rows<A: Element, F: Fold<A>>(
     fold: F,
     source: &[A],
@@ -408,14 +398,27 @@ fn fold_wide_rows<A: Element, F: Fold<A>>(
         for (row, offset) in rows[..height].iter_mut().zip(&mut offsets) {
             *row = offset;
         }
-        let rows = &rows[..height];
+        fold_tile(fold, source, &rows[..height], states);
+        left -= height;
+    }
+}
+
+/// Folds a tile of `rows`, as wide as `states`, with this machine's vectors.
+// Not inlined, and the only such function but one: each fold is compiled for every level, and
+// that is as much code as a fold should be.
+#[inline(never)]
+fn fold_tile<A: Element, F: Fold<A>>(
+    fold: F,
+    source: &[A],
+    rows: &[usize],
+    states: &mut [F::State],
+) {
+    vectorize(Level::best(), || {
         let mut column = 0;
         column = fold_lanes::<A, F, LANES>(fold, source, rows, column, states);
         column = fold_lanes::<A, F, 16>(fold, source, rows, column, states);
-        column = fold_lanes::<A, F, 4>(fold, source, rows, column, states);
         fold_lanes::<A, F, 1>(fold, source, rows, column, states);
-        left -= height;
-    }
+    });
 }
 
 /// Folds columns from `column` on in groups of `W`, and returns where it stopped.
@@ -436,7 +439,6 @@ fn fold_lanes<A: Element, F: Fold<A>, const W: usize>(
 }
 
 /// Folds the elements `range` of the walk over `reduced`.
-#[inline(always)]
 fn fold_run<A: Element, F: Fold<A>>(
     fold: F,
     source: &[A],
@@ -497,16 +499,16 @@ fn fold_run<A: Element, F: Fold<A>>(
     total.unwrap_or(fold.empty())
 }
 
-/// Folds neighbouring elements: lane by lane, then the lanes pairwise.
-#[inline(always)]
+/// Folds neighbouring elements with this machine's vectors: lane by lane, then the lanes pairwise.
+#[inline(never)]
 fn fold_slice<A: Element, F: Fold<A>>(fold: F, source: &[A]) -> F::State {
-    if source.len() >= 4 * LANES {
-        fold_slice_by::<A, F, LANES>(fold, source)
-    } else if source.len() >= 32 {
-        fold_slice_by::<A, F, 16>(fold, source)
-    } else {
-        fold_slice_by::<A, F, 1>(fold, source)
-    }
+    vectorize(Level::best(), || {
+        if source.len() >= 4 * LANES {
+            fold_slice_by::<A, F, LANES>(fold, source)
+        } else {
+            fold_slice_by::<A, F, 16>(fold, source)
+        }
+    })
 }
 
 #[inline(always)]
@@ -522,16 +524,15 @@ fn fold_slice_by<A: Element, F: Fold<A>, const W: usize>(fold: F, source: &[A]) 
     for tile in source[whole..].chunks(TILE_ROWS) {
         fold.tile(tile, &singles[..tile.len()], &mut rest);
     }
-    let mut half = W / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = fold.join(lanes[i], lanes[i + half]);
+    if whole > 0 {
+        let mut half = W / 2;
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] = fold.join(lanes[i], lanes[i + half]);
+            }
+            half /= 2;
         }
-        half /= 2;
+        rest[0] = fold.join(lanes[0], rest[0]);
     }
-    if whole == source.len() {
-        lanes[0]
-    } else {
-        fold.join(lanes[0], rest[0])
-    }
+    rest[0]
 }

@@ -96,6 +96,23 @@ pub(crate) fn vectorize<R>(level: Level, body: impl FnOnce() -> R) -> R {
     body()
 }
 
+/// [`vectorize`] for `level` or AVX2, whichever is lower: for loops that wider vectors do not
+/// help, so that they are compiled twice instead of three times.
+#[inline]
+pub(crate) fn vectorize_to_avx2<R>(level: Level, body: impl FnOnce() -> R) -> R {
+    assert!(
+        level <= Level::best(),
+        "this machine has no {}",
+        level.name()
+    );
+    #[cfg(target_arch = "x86_64")]
+    if level >= Level::Avx2 {
+        // SAFETY: the assertion above has established that the processor has these features.
+        return unsafe { avx2(body) };
+    }
+    body()
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn avx2<R>(body: impl FnOnce() -> R) -> R {

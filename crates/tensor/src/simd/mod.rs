@@ -58,7 +58,7 @@ pub use baseline::Baseline;
 pub use dispatch::Kernel;
 pub(crate) use dispatch::dispatch;
 pub use level::Level;
-pub(crate) use level::vectorize;
+pub(crate) use level::{vectorize, vectorize_to_avx2};
 pub(crate) use subnormals::FlushSubnormals;
 pub(crate) use vector::prefetch;
 pub use vector::{Real, Simd, Vector};
