@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use tensor::{Error, Result, Tensor};
 
 use crate::tape::Tape;
-use crate::var::{Var, gradient_error, no_grad};
+use crate::var::{Var, gradient_error};
 
 /// Checks the first-order gradients of `f` at `inputs` with the default settings.
 ///

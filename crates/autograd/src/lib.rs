@@ -23,6 +23,7 @@ mod gradcheck;
 mod op;
 mod ops;
 mod reverse;
+mod samples;
 mod tape;
 mod var;
 
@@ -30,6 +31,7 @@ pub use gradcheck::{GradCheck, gradcheck, gradgradcheck};
 pub use op::{Backward, InputGradients, Inputs, Op, Saves};
 pub use ops::{CatalogueEntry, Elementwise, elementwise};
 pub use reverse::{Gradients, Reverse};
+pub use samples::{OpEntry, Sample, operations, operations_table};
 pub use tape::Tape;
 pub use tensor::{Error, ErrorKind, Result};
 pub use var::{Var, no_grad};

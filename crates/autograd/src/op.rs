@@ -80,6 +80,12 @@ pub trait Op<T: Float>: 'static {
         output.elements() as u64
     }
 
+    /// Bytes that the op's own fields keep for the derivative: masks, indices. Saved inputs and
+    /// outputs do not count here.
+    fn extra_bytes(&self) -> usize {
+        0
+    }
+
     /// Runs the operation on `inputs` and, if one of them is tracked, records it.
     ///
     /// # Errors

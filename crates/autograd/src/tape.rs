@@ -160,6 +160,50 @@ impl<T: Float> Tape<T> {
         self.0.anomaly.borrow().clone().map_or(Ok(()), Err)
     }
 
+    /// The name of every operation recorded and not freed yet, in order.
+    ///
+    /// ```
+    /// use autograd::Tape;
+    /// use tensor::Tensor;
+    /// let tape = Tape::new();
+    /// tape.variable(Tensor::scalar(1.0)).exp().sin();
+    /// assert_eq!(tape.operation_names(), ["exp", "sin"]);
+    /// ```
+    pub fn operation_names(&self) -> Vec<String> {
+        let nodes = self.0.nodes.borrow();
+        let names = nodes.iter().filter_map(|node| match &node.kind {
+            Kind::Operation(operation) => Some(operation.op.name().to_string()),
+            _ => None,
+        });
+        names.collect()
+    }
+
+    /// Bytes of the inputs, outputs, masks and indices that recorded operations keep for their
+    /// derivatives. A tensor that several operations keep counts for each.
+    ///
+    /// ```
+    /// use autograd::Tape;
+    /// use tensor::Tensor;
+    /// let tape = Tape::new();
+    /// let x = tape.variable(Tensor::<f32>::ones([100])?);
+    /// (&x + &x).flip(0)?;
+    /// assert_eq!(tape.saved_bytes(), 0);
+    /// x.relu();
+    /// assert_eq!(tape.saved_bytes(), 400);
+    /// # Ok::<(), autograd::Error>(())
+    /// ```
+    pub fn saved_bytes(&self) -> usize {
+        let nodes = self.0.nodes.borrow();
+        let bytes = nodes.iter().map(|node| match &node.kind {
+            Kind::Operation(Operation { op, saved, .. }) => {
+                let elements: usize = saved.iter().map(Tensor::len).sum();
+                elements * size_of::<T>() + op.extra_bytes()
+            }
+            _ => 0,
+        });
+        bytes.sum()
+    }
+
     /// Whether both are handles of one tape.
     pub fn is_same(&self, other: &Tape<T>) -> bool {
         Rc::ptr_eq(&self.0, &other.0)

@@ -5,6 +5,7 @@
 use std::ops::Neg;
 
 use crate::element::Number;
+use crate::elementwise::special::polygamma;
 use crate::simd::Real;
 
 /// `f32` or `f64`: the types with arithmetic kernels and gradients.
@@ -59,10 +60,18 @@ pub trait Float: Number + Real + Neg<Output = Self> {
     fn acosh(self) -> Self;
     /// Inverse hyperbolic tangent.
     fn atanh(self) -> Self;
+    /// The error function `2/√π · ∫₀ˣ e^(−t²) dt`.
+    fn erf(self) -> Self;
+    /// `1 − erf(self)` without cancellation for large `self`.
+    fn erfc(self) -> Self;
+    /// `ln |Γ(self)|`.
+    fn ln_gamma(self) -> Self;
+    /// The derivative of order `order + 1` of `ln Γ(self)`; time grows with the order.
+    fn polygamma(self, order: u32) -> Self;
 }
 
 macro_rules! float {
-    ($type:ident) => {
+    ($type:ident, $erf:path, $erfc:path, $ln_gamma:path) => {
         impl Float for $type {
             const EPSILON: Self = $type::EPSILON;
             const NAN: Self = $type::NAN;
@@ -76,6 +85,22 @@ macro_rules! float {
             }
             float!(@forward $type: exp exp_m1 ln ln_1p log2 sqrt sin cos tan asin acos atan);
             float!(@forward $type: sinh cosh tanh asinh acosh atanh);
+            #[inline(always)]
+            fn erf(self) -> Self {
+                $erf(self)
+            }
+            #[inline(always)]
+            fn erfc(self) -> Self {
+                $erfc(self)
+            }
+            #[inline(always)]
+            fn ln_gamma(self) -> Self {
+                $ln_gamma(self)
+            }
+            #[inline(always)]
+            fn polygamma(self, order: u32) -> Self {
+                polygamma(order, self.into()) as $type
+            }
             #[inline(always)]
             fn powf(self, exponent: Self) -> Self {
                 $type::powf(self, exponent)
@@ -98,5 +123,5 @@ macro_rules! float {
     )* };
 }
 
-float!(f32);
-float!(f64);
+float!(f32, libm::erff, libm::erfcf, libm::lgammaf);
+float!(f64, libm::erf, libm::erfc, libm::lgamma);

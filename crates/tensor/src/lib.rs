@@ -11,6 +11,7 @@ mod float;
 mod join;
 mod matmul;
 pub(crate) mod parallel;
+mod place;
 mod pool;
 mod reduce;
 mod shape;

@@ -4,6 +4,7 @@ use tensor::{Float, Result, Tensor};
 
 use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
 use crate::ops::Rule2;
+use crate::samples::OpEntry;
 use crate::var::Var;
 
 /// Broadcasting arithmetic. The gradient of an operand that was broadcast is summed back to its
@@ -87,86 +88,6 @@ impl<T: Float> Var<T> {
         .apply(&[self, other])
     }
 
-    /// `self ^ other`. Derivatives: `other · self^(other − 1)`, 0 where `other` is 0; and
-    /// `self^other · ln self`, 0 where `self` is 0 and `other` is not negative.
-    ///
-    /// # Errors
-    /// If the shapes do not broadcast.
-    #[track_caller]
-    pub fn pow(&self, other: &Var<T>) -> Result<Var<T>> {
-        Rule2 {
-            name: "pow",
-            forward: Tensor::pow,
-            saves: Saves::INPUTS,
-            vjp: |at, dy| {
-                let [a, b] = at.inputs()?;
-                let zero = Tensor::scalar(T::ZERO);
-                at.gradients()
-                    .of(0, || {
-                        let slope = b.mul(&a.pow(&(&b - 1.0))?)?;
-                        let flat = b.value().eq(&zero)?;
-                        dy.mul(&slope.masked_fill(&flat, T::ZERO)?)?
-                            .sum_to(a.shape())
-                    })?
-                    .of(1, || {
-                        let flat = a.value().eq(&zero)?.and(&b.value().ge(&zero)?)?;
-                        // ln of 1 instead of 0 keeps NaN out of the branch that is masked.
-                        let safe = a.masked_fill(&a.value().eq(&zero)?, T::ONE)?;
-                        let at_zero = a.value().eq(&zero)?.and(&b.value().lt(&zero)?)?;
-                        let log = safe.log().masked_fill(&at_zero, T::LOWEST)?;
-                        let slope = a.pow(&b)?.mul(&log)?;
-                        dy.mul(&slope.masked_fill(&flat, T::ZERO)?)?
-                            .sum_to(b.shape())
-                    })
-            },
-        }
-        .apply(&[self, other])
-    }
-
-    /// The larger of both; NaN where either is NaN. Where both are equal, each gets half of the
-    /// gradient.
-    ///
-    /// # Errors
-    /// If the shapes do not broadcast.
-    #[track_caller]
-    pub fn maximum(&self, other: &Var<T>) -> Result<Var<T>> {
-        Rule2 {
-            name: "maximum",
-            forward: Tensor::maximum,
-            saves: Saves::INPUTS,
-            vjp: |at, dy| {
-                let [a, b] = at.inputs()?;
-                let (a, b) = (a.value(), b.value());
-                at.gradients()
-                    .of(0, || dy.mul(&share(a, b, Tensor::gt)?)?.sum_to(a.shape()))?
-                    .of(1, || dy.mul(&share(b, a, Tensor::gt)?)?.sum_to(b.shape()))
-            },
-        }
-        .apply(&[self, other])
-    }
-
-    /// The smaller of both; NaN where either is NaN. Where both are equal, each gets half of the
-    /// gradient.
-    ///
-    /// # Errors
-    /// If the shapes do not broadcast.
-    #[track_caller]
-    pub fn minimum(&self, other: &Var<T>) -> Result<Var<T>> {
-        Rule2 {
-            name: "minimum",
-            forward: Tensor::minimum,
-            saves: Saves::INPUTS,
-            vjp: |at, dy| {
-                let [a, b] = at.inputs()?;
-                let (a, b) = (a.value(), b.value());
-                at.gradients()
-                    .of(0, || dy.mul(&share(a, b, Tensor::lt)?)?.sum_to(a.shape()))?
-                    .of(1, || dy.mul(&share(b, a, Tensor::lt)?)?.sum_to(b.shape()))
-            },
-        }
-        .apply(&[self, other])
-    }
-
     /// `self · factor` with one number for all elements. Derivative: `factor`.
     #[must_use]
     #[track_caller]
@@ -180,24 +101,6 @@ impl<T: Float> Var<T> {
     pub fn shift(&self, term: f64) -> Var<T> {
         crate::var::unwrap(Shift { term }.apply(&[self]))
     }
-
-    /// `self ^ exponent` with one number for all elements. Derivative:
-    /// `exponent · self^(exponent − 1)`, 0 for the exponent 0.
-    #[must_use]
-    #[track_caller]
-    pub fn powf(&self, exponent: f64) -> Var<T> {
-        crate::var::unwrap(PowerOf { exponent }.apply(&[self]))
-    }
-}
-
-/// 1 where `wins(a, b)`, ½ where equal, 0 elsewhere: the share of the gradient that `a` gets.
-fn share<T: Float>(
-    a: &Tensor<T>,
-    b: &Tensor<T>,
-    wins: fn(&Tensor<T>, &Tensor<T>) -> Result<Tensor<bool>>,
-) -> Result<Var<T>> {
-    let tie = a.eq(b)?.cast::<T>() * T::constant(0.5);
-    Ok(Var::constant(wins(a, b)?.cast::<T>() + tie))
 }
 
 /// `x · factor`.
@@ -242,33 +145,48 @@ impl<T: Float> Op<T> for Shift {
     }
 }
 
-/// `x ^ exponent`.
-struct PowerOf {
-    exponent: f64,
-}
-
-impl<T: Float> Op<T> for PowerOf {
-    fn name(&self) -> &str {
-        "powf"
-    }
-    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
-        let [x] = inputs.exactly()?;
-        Ok(x.powf(T::constant(self.exponent)))
-    }
-    fn saves(&self) -> Saves {
-        if self.exponent == 0.0 {
-            Saves::NOTHING
-        } else {
-            Saves::INPUTS
-        }
-    }
-    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
-        at.gradients().of(0, || {
-            if self.exponent == 0.0 {
-                return Ok(dy.scale(0.0));
-            }
-            let [x] = at.inputs()?;
-            dy.mul(&x.powf(self.exponent - 1.0).scale(self.exponent))
-        })
-    }
+pub(crate) fn entries() -> Vec<OpEntry> {
+    let shapes: [[&[usize]; 2]; 5] = [
+        [&[2, 3], &[2, 3]],
+        [&[2, 3], &[3]],
+        [&[3], &[2, 3]],
+        [&[2, 1], &[1, 3]],
+        [&[], &[0, 2]],
+    ];
+    type Binary = fn(&Var<f64>, &Var<f64>) -> Result<Var<f64>>;
+    let mut binary = Vec::new();
+    let mut add = |entry: OpEntry, range: std::ops::Range<f64>, f: Binary| {
+        let entry = shapes.iter().fold(entry, |entry, pair| {
+            entry.sample_on(range.clone(), pair, move |v| f(&v[0], &v[1]))
+        });
+        binary.push(entry);
+    };
+    let all = -2.0..2.0;
+    add(
+        OpEntry::new("add", "`a + b`", "`da = dy`, `db = dy`"),
+        all.clone(),
+        Var::add,
+    );
+    add(
+        OpEntry::new("sub", "`a − b`", "`da = dy`, `db = −dy`"),
+        all.clone(),
+        Var::sub,
+    );
+    add(
+        OpEntry::new("mul", "`a · b`", "`da = dy b`, `db = dy a`"),
+        all.clone(),
+        Var::mul,
+    );
+    add(
+        OpEntry::new("div", "`a / b`", "`da = dy / b`, `db = −dy a / b²`"),
+        0.4..2.0,
+        Var::div,
+    );
+    binary.extend([
+        OpEntry::new("scale", "`x · c` for a number `c`", "`dy c`")
+            .sample(&[&[2, 3]], |v| Ok(v[0].scale(-1.7))),
+        OpEntry::new("shift", "`x + c` for a number `c`", "`dy`")
+            .sample(&[&[2, 3]], |v| Ok(v[0].shift(-1.7))),
+    ]);
+    binary
 }

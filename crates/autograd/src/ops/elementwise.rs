@@ -6,6 +6,7 @@ use std::ops::Range;
 use tensor::{Float, Result, Tensor, elementwise_catalogue};
 
 use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::samples::OpEntry;
 use crate::var::{Var, unwrap};
 
 /// One function of the catalogue, ready to record.
@@ -128,6 +129,37 @@ macro_rules! var_methods {
 }
 
 elementwise_catalogue!(var_methods);
+
+pub(crate) fn entries() -> Vec<OpEntry> {
+    let entry = |function: CatalogueEntry| {
+        let (formula, edges) = split_doc(function.doc);
+        let derivative = function
+            .derivative
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .replace(" :: ", "::")
+            .replace("std::f64::consts::", "");
+        let entry = OpEntry::new(function.name, formula, format!("`dy · ({derivative})`"));
+        let entry = entry.edges(edges);
+        function.smooth_on.iter().fold(entry, |entry, range| {
+            entry.sample_on(range.clone(), &[&[2, 4]], move |v| {
+                Ok((function.function)(&v[0]))
+            })
+        })
+    };
+    catalogue().into_iter().map(entry).collect()
+}
+
+/// The first sentence of a documentation, and the rest: formula and edge rules.
+fn split_doc(doc: &'static str) -> (&'static str, &'static str) {
+    let doc = doc.trim();
+    let end = [". ", "; "].iter().filter_map(|end| doc.find(end)).min();
+    match end {
+        Some(end) => (&doc[..end], doc[end + 1..].trim()),
+        None => (doc.trim_end_matches('.'), ""),
+    }
+}
 
 /// An elementwise op made of two closures; see [`elementwise`].
 pub struct Elementwise<F, D> {

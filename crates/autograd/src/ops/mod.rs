@@ -1,12 +1,44 @@
-//! The differentiable operations, one family a file; each stands beside its derivative.
+//! The differentiable operations, one family a file; each stands beside its derivative and what
+//! its tests need.
 
+mod activation;
 mod arithmetic;
+mod choose;
+mod conv;
 mod elementwise;
+mod extremes;
 mod operators;
+mod pool;
+mod powers;
 mod reduce;
 mod rule;
+mod scan;
 mod shape;
+mod softmax;
+mod views;
 
 pub(crate) use elementwise::catalogue;
 pub use elementwise::{CatalogueEntry, Elementwise, elementwise};
 pub(crate) use rule::{Rule1, Rule2};
+
+use crate::samples::OpEntry;
+
+/// Every operation, family by family.
+pub(crate) fn entries() -> Vec<OpEntry> {
+    let families = [
+        arithmetic::entries,
+        powers::entries,
+        elementwise::entries,
+        activation::entries,
+        choose::entries,
+        shape::entries,
+        views::entries,
+        reduce::entries,
+        extremes::entries,
+        scan::entries,
+        softmax::entries,
+        conv::entries,
+        pool::entries,
+    ];
+    families.iter().flat_map(|entries| entries()).collect()
+}

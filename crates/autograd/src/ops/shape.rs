@@ -3,6 +3,7 @@
 use tensor::{Float, Result, Shape, Tensor};
 
 use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::samples::OpEntry;
 use crate::var::Var;
 
 impl<T: Float> Var<T> {
@@ -47,19 +48,6 @@ impl<T: Float> Var<T> {
             return Ok(self.clone());
         }
         Reshape { shape }.apply(&[self])
-    }
-
-    /// The value with `fill` where the mask is true. Derivative: the gradient where it is false.
-    ///
-    /// # Errors
-    /// If the shapes do not broadcast.
-    #[track_caller]
-    pub fn masked_fill(&self, mask: &Tensor<bool>, fill: T) -> Result<Var<T>> {
-        MaskedFill {
-            mask: mask.clone(),
-            fill,
-        }
-        .apply(&[self])
     }
 }
 
@@ -126,27 +114,26 @@ impl<T: Float> Op<T> for SumTo {
     }
 }
 
-/// Overwrites where `mask` is true.
-struct MaskedFill<T: Float> {
-    mask: Tensor<bool>,
-    fill: T,
-}
-
-impl<T: Float> Op<T> for MaskedFill<T> {
-    fn name(&self) -> &str {
-        "masked_fill"
-    }
-    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
-        let [x] = inputs.exactly()?;
-        self.mask.choose(&Tensor::scalar(self.fill), x)
-    }
-    fn saves(&self) -> Saves {
-        Saves::NOTHING
-    }
-    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
-        at.gradients().of(0, || {
-            dy.masked_fill(&self.mask, T::ZERO)?
-                .sum_to(&at.input_shape(0)?)
-        })
-    }
+pub(crate) fn entries() -> Vec<OpEntry> {
+    vec![
+        OpEntry::new(
+            "broadcast_to",
+            "`x` repeated by NumPy's rule",
+            "`dy` summed over what was repeated",
+        )
+        .sample(&[&[3, 1]], |v| v[0].broadcast_to([2, 3, 4]))
+        .sample(&[&[]], |v| v[0].broadcast_to([2, 0])),
+        OpEntry::new(
+            "sum_to",
+            "`x` summed over broadcast axes",
+            "`dy` broadcast back",
+        )
+        .sample(&[&[2, 3, 4]], |v| v[0].sum_to(&Shape::from([3, 1]))),
+        OpEntry::new(
+            "reshape",
+            "the elements of `x` under another shape",
+            "`dy` under the old shape",
+        )
+        .sample(&[&[2, 6]], |v| v[0].reshape([3, 4])),
+    ]
 }

@@ -9,7 +9,8 @@
 //! In `forward`, `x` is one element (`T: Float`). In `derivative(…)`, the names in parentheses
 //! say what the reverse pass needs of the input `x` and the output `y`; both are tracked values.
 
-use super::walk::unary;
+use super::walk::{binary, unary};
+use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::tensor::Tensor;
 
@@ -211,6 +212,156 @@ macro_rules! elementwise_catalogue {
                 smooth_on: [-6.0..6.0],
                 reference: |x: f64| x * 0.5 * (1.0 + (x / 2.0).tanh()),
             }
+            /// The error function `2/√π · ∫₀ˣ e^(−t²) dt`; range −1 to 1.
+            erf(x) -> y {
+                forward: x.erf(),
+                derivative(x): (-x * x).exp() * std::f64::consts::FRAC_2_SQRT_PI,
+                smooth_on: [-3.0..3.0],
+                // By its Taylor series, term `k` being `(−1)ᵏ x^(2k+1) / (k! (2k+1))`.
+                reference: |x: f64| {
+                    let (mut sum, mut power) = (0.0, x);
+                    for k in 0..60 {
+                        sum += power / f64::from(2 * k + 1);
+                        power *= -x * x / f64::from(k + 1);
+                    }
+                    sum * std::f64::consts::FRAC_2_SQRT_PI
+                },
+            }
+            /// `1 − erf x`, without cancellation for large `x`.
+            erfc(x) -> y {
+                forward: x.erfc(),
+                derivative(x): (-x * x).exp() * -std::f64::consts::FRAC_2_SQRT_PI,
+                smooth_on: [-3.0..3.0],
+                // By Craig's integral `2/π · ∫ exp(−x² / sin²θ) dθ` over 0 ..= π/2, for x ≥ 0.
+                reference: |x: f64| {
+                    let intervals = 400;
+                    let step = std::f64::consts::FRAC_PI_2 / f64::from(intervals);
+                    let at = |i: i32| (-(x / (f64::from(i) * step).sin()).powi(2)).exp();
+                    let inner: f64 = (1..intervals).map(at).sum();
+                    let first = if x == 0.0 { 1.0 } else { 0.0 };
+                    let ends = (first + at(intervals)) / 2.0;
+                    let half = 4.0 / std::f64::consts::TAU * step * (inner + ends);
+                    if x < 0.0 { 2.0 - half } else { half }
+                },
+            }
+            /// `ln |Γ(x)|`; ∞ at 0 and the negative integers.
+            lgamma(x) -> y {
+                forward: x.ln_gamma(),
+                derivative(x): x.digamma(),
+                smooth_on: [0.3..6.0, -2.8..-2.2],
+                // By Stirling's series, 30 above x, and the recurrence down to it.
+                reference: |x: f64| {
+                    let far = x + 30.0;
+                    let series = (1.0 / 12.0 - (1.0 / 360.0 - 1.0 / (1260.0 * far * far)) / (far * far)) / far;
+                    let product: f64 = (0..30).map(|k| (x + f64::from(k)).abs().ln()).sum();
+                    (far - 0.5) * far.ln() - far + 0.5 * std::f64::consts::TAU.ln() + series - product
+                },
+            }
+            /// The logarithmic derivative of the gamma function, `Γ′(x) / Γ(x)`.
+            digamma(x) -> y {
+                forward: x.polygamma(0),
+                derivative(x): x.polygamma(1)?,
+                smooth_on: [0.3..6.0, -2.8..-2.2],
+                reference: |x: f64| {
+                    let far = x + 40.0;
+                    let series = (1.0 / 12.0 - (1.0 / 120.0 - 1.0 / (252.0 * far * far)) / (far * far)) / (far * far);
+                    let sum: f64 = (0..40).map(|k| 1.0 / (x + f64::from(k))).sum();
+                    far.ln() - 0.5 / far - series - sum
+                },
+            }
+            /// The Gaussian error linear unit `x · Φ(x)`, with the normal distribution function `Φ`
+            /// (Hendrycks and Gimpel, 2016).
+            gelu(x) -> y {
+                forward: T::constant(0.5) * x * (-x * T::constant(std::f64::consts::FRAC_1_SQRT_2)).erfc(),
+                derivative(x): {
+                    let distribution = (x * -std::f64::consts::FRAC_1_SQRT_2).erfc() * 0.5;
+                    let density = (x * x * -0.5).exp() * (1.0 / std::f64::consts::TAU.sqrt());
+                    distribution + x * density
+                },
+                smooth_on: [-4.0..4.0],
+                reference: |x: f64| 0.5 * x * (1.0 + tensor::Float::erf(x / 2f64.sqrt())),
+            }
+            /// The approximation `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))` of
+            /// [`gelu`](Self::gelu) that some models were trained with.
+            gelu_tanh(x) -> y {
+                forward: {
+                    let inner = x * (T::ONE + T::constant(0.044715) * x * x);
+                    let scale = T::constant((2.0 / std::f64::consts::PI).sqrt());
+                    T::constant(0.5) * x * (T::ONE + (scale * inner).tanh())
+                },
+                derivative(x): {
+                    let scale = (2.0 / std::f64::consts::PI).sqrt();
+                    let square = x * x;
+                    let t = (x * (&square * 0.044715 + 1.0) * scale).tanh();
+                    let slope = (&square * (3.0 * 0.044715) + 1.0) * scale;
+                    (&t + 1.0) * 0.5 + x * (1.0 - &t * &t) * slope * 0.5
+                },
+                smooth_on: [-4.0..4.0],
+                reference: |x: f64| {
+                    x / (1.0 + (-2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).exp())
+                },
+            }
+            /// `x · tanh(ln(1 + eˣ))` (Misra, 2019).
+            mish(x) -> y {
+                forward: {
+                    // tanh(ln(1 + e)) = (e² + 2e) / (e² + 2e + 2), in e⁻|x| so that nothing overflows.
+                    let e = (-x.magnitude()).exp();
+                    let two = T::constant(2.0);
+                    if x < T::ZERO {
+                        x * (e * (e + two) / (e * (e + two) + two))
+                    } else {
+                        x * ((T::ONE + two * e) / (T::ONE + two * e + two * e * e))
+                    }
+                },
+                derivative(x): {
+                    let t = x.softplus().tanh();
+                    &t + x * x.sigmoid() * (1.0 - &t * &t)
+                },
+                smooth_on: [-6.0..-0.1, 0.1..6.0],
+                reference: |x: f64| x * (1.0 + x.exp()).ln().tanh(),
+            }
+            /// The self-normalising unit `λ·x` for `x > 0`, `λα·(eˣ − 1)` below, with
+            /// `λ ≈ 1.0507` and `α ≈ 1.6733` (Klambauer et al., 2017). The derivative at 0 is `λα`.
+            selu(x) -> y {
+                forward: T::constant(1.050_700_987_355_480_5)
+                    * if x > T::ZERO { x } else { T::constant(1.673_263_242_354_377_2) * x.exp_m1() },
+                derivative(x): {
+                    let positive = x.value().gt(&tensor::Tensor::scalar(T::ZERO))?;
+                    // e⁰ instead of eˣ above 0: no overflow can meet the gradient of 0 there.
+                    let below = x.masked_fill(&positive, T::ZERO)?.exp() * 1.758_099_340_847_376_8;
+                    below.masked_fill(&positive, T::constant(1.050_700_987_355_480_5))?
+                },
+                smooth_on: [-3.0..-0.1, 0.1..3.0],
+                reference: |x: f64| {
+                    1.050_700_987_355_480_5
+                        * if x < 0.0 { 1.673_263_242_354_377_2 * (x.exp() - 1.0) } else { x }
+                },
+            }
+            /// A sigmoid of straight lines, `clamp(x/6 + ½, 0, 1)`. The derivative is 0 at both
+            /// corners.
+            hardsigmoid(x) -> y {
+                forward: {
+                    let line = (x + T::constant(3.0)) / T::constant(6.0);
+                    if line < T::ZERO { T::ZERO } else if line > T::ONE { T::ONE } else { line }
+                },
+                derivative(x): x.indicator(|x: T| x.magnitude() < T::constant(3.0)) * (1.0 / 6.0),
+                smooth_on: [-5.0..-3.1, -2.9..2.9, 3.1..5.0],
+                reference: |x: f64| (x / 6.0 + 0.5).clamp(0.0, 1.0),
+            }
+            /// `x · hardsigmoid(x)` (Howard et al., "Searching for MobileNetV3", 2019). The
+            /// derivative at −3 is 0 and at 3 is 1.
+            hardswish(x) -> y {
+                forward: {
+                    let line = (x + T::constant(3.0)) / T::constant(6.0);
+                    if x <= T::constant(-3.0) { T::ZERO } else if line > T::ONE { x } else { x * line }
+                },
+                derivative(x): {
+                    let slope = x.indicator(|x: T| x.magnitude() < T::constant(3.0));
+                    x.hardsigmoid() + x * slope * (1.0 / 6.0)
+                },
+                smooth_on: [-5.0..-3.1, -2.9..2.9, 3.1..5.0],
+                reference: |x: f64| x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+            }
         }
     };
 }
@@ -276,6 +427,43 @@ impl<T: Float> Tensor<T> {
     #[track_caller]
     pub fn powf(&self, exponent: T) -> Tensor<T> {
         self.map(move |x| x.powf(exponent))
+    }
+
+    /// `f` of each pair of elements, broadcast.
+    ///
+    /// ```
+    /// use tensor::Tensor;
+    /// let (a, b) = (Tensor::from([1.0, 5.0]), Tensor::scalar(3.0));
+    /// assert_eq!(a.zip_map(&b, |a: f64, b| (a - b).abs())?.to_vec(), [2.0, 2.0]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the shapes do not broadcast.
+    pub fn zip_map(
+        &self,
+        other: &Tensor<T>,
+        f: impl Fn(T, T) -> T + Copy + Sync + Send,
+    ) -> Result<Tensor<T>> {
+        binary("zip_map", self, other, f)
+    }
+
+    /// The derivative of order `order + 1` of `ln Γ`: the polygamma function.
+    ///
+    /// ```
+    /// use tensor::Tensor;
+    /// let y = Tensor::from([1.0_f64]).polygamma(1)?;
+    /// assert!((y[[0]] - std::f64::consts::PI.powi(2) / 6.0).abs() < 1e-15);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If `order` is above 100, where values exceed every floating-point number.
+    pub fn polygamma(&self, order: u32) -> Result<Tensor<T>> {
+        if order > 100 {
+            return Err(Error::value("polygamma", "the order is above 100").with("order", order));
+        }
+        unary("polygamma", self, move |x| x.polygamma(order))
     }
 
     /// `f` of each element.

@@ -4,6 +4,7 @@ mod arithmetic;
 mod catalogue;
 mod compare;
 mod operators;
+pub(crate) mod special;
 pub(crate) mod walk;
 
 #[cfg(test)]

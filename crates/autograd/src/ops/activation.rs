@@ -1,0 +1,152 @@
+//! Activations with a derivative kernel or a parameter; the others are in the catalogue of
+//! elementwise functions.
+
+use tensor::{Float, Result, Tensor};
+
+use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::ops::Rule1;
+use crate::samples::OpEntry;
+use crate::var::{Var, unwrap};
+
+impl<T: Float> Var<T> {
+    /// The rectifier `max(x, 0)`; NaN stays NaN. Derivative: 1 above 0, 0 at 0 and below. Saves
+    /// its output alone.
+    #[must_use]
+    #[track_caller]
+    pub fn relu(&self) -> Var<T> {
+        unwrap(
+            Rule1 {
+                name: "relu",
+                forward: |x| Ok(x.relu()),
+                saves: Saves::OUTPUT,
+                vjp: |at, dy| {
+                    let y = at.output()?;
+                    at.gradients().of(0, || relu_gradient(y.value(), dy))
+                },
+            }
+            .apply(&[self]),
+        )
+    }
+
+    /// `x` above 0, `slope · x` below. Derivative: 1 above 0, `slope` at 0 and below.
+    #[must_use]
+    #[track_caller]
+    pub fn leaky_relu(&self, slope: f64) -> Var<T> {
+        unwrap(LeakyRelu { slope }.apply(&[self]))
+    }
+
+    /// The exponential linear unit: `x` above 0, `alpha · (eˣ − 1)` below (Clevert et al., 2015).
+    /// Derivative: 1 above 0, `alpha · eˣ` at 0 and below.
+    #[must_use]
+    #[track_caller]
+    pub fn elu(&self, alpha: f64) -> Var<T> {
+        unwrap(Elu { alpha }.apply(&[self]))
+    }
+}
+
+/// `dy` where the rectifier's output `y` is positive, else 0. A step has derivative 0, so `y` is a
+/// constant here.
+pub(crate) fn relu_gradient<T: Float>(y: &Tensor<T>, dy: &Var<T>) -> Result<Var<T>> {
+    ReluGradient { y: y.clone() }.apply(&[dy])
+}
+
+struct ReluGradient<T: Float> {
+    y: Tensor<T>,
+}
+
+impl<T: Float> Op<T> for ReluGradient<T> {
+    fn name(&self) -> &str {
+        "relu_gradient"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [dy] = inputs.exactly()?;
+        self.y
+            .zip_map(dy, |y, dy| if y > T::ZERO { dy } else { T::ZERO })
+    }
+    fn saves(&self) -> Saves {
+        Saves::NOTHING
+    }
+    fn extra_bytes(&self) -> usize {
+        size_of_val(&T::ZERO) * self.y.len()
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        at.gradients().of(0, || relu_gradient(&self.y, dy))
+    }
+}
+
+struct LeakyRelu {
+    slope: f64,
+}
+
+impl<T: Float> Op<T> for LeakyRelu {
+    fn name(&self) -> &str {
+        "leaky_relu"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x] = inputs.exactly()?;
+        let slope = T::constant(self.slope);
+        Ok(x.map(move |x| if x > T::ZERO { x } else { slope * x }))
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        let slope = T::constant(self.slope);
+        at.gradients().of(0, || {
+            let x = at.input(0)?;
+            let steps = x
+                .value()
+                .map(move |x| if x > T::ZERO { T::ONE } else { slope });
+            dy.mul(&Var::constant(steps))
+        })
+    }
+}
+
+struct Elu {
+    alpha: f64,
+}
+
+impl<T: Float> Op<T> for Elu {
+    fn name(&self) -> &str {
+        "elu"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x] = inputs.exactly()?;
+        let alpha = T::constant(self.alpha);
+        Ok(x.map(move |x| if x > T::ZERO { x } else { alpha * x.exp_m1() }))
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        at.gradients().of(0, || {
+            let x = at.input(0)?;
+            let positive = x.value().gt(&Tensor::scalar(T::ZERO))?;
+            // e⁰ instead of eˣ above 0: an overflow there would turn its gradient of 0 into NaN.
+            let below = x.masked_fill(&positive, T::ZERO)?.exp() * self.alpha;
+            dy.mul(&below.masked_fill(&positive, T::ONE)?)
+        })
+    }
+}
+
+pub(crate) fn entries() -> Vec<OpEntry> {
+    vec![
+        OpEntry::new("relu", "`max(x, 0)`", "`dy` where `y > 0`, else 0")
+            .edges("at 0: 0; NaN stays NaN, with gradient 0")
+            .sample(&[&[3, 4]], |v| Ok(v[0].relu())),
+        OpEntry::new(
+            "leaky_relu",
+            "`x` above 0, `slope · x` below",
+            "`dy` above 0, else `slope · dy`",
+        )
+        .edges("at 0: `slope`")
+        .sample(&[&[3, 4]], |v| Ok(v[0].leaky_relu(0.2))),
+        OpEntry::new(
+            "elu",
+            "`x` above 0, `α (eˣ − 1)` below",
+            "`dy` above 0, else `α eˣ dy`",
+        )
+        .edges("at 0: `α`")
+        .sample(&[&[3, 4]], |v| Ok(v[0].elu(0.7))),
+    ]
+}

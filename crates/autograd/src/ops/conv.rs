@@ -1,0 +1,347 @@
+//! Convolution: three operations that are each other's derivatives, and the fused layer.
+
+use tensor::{Conv2dOptions, Conv2dParams, Float, Result, Shape, Tensor};
+
+use super::activation::relu_gradient;
+use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::samples::OpEntry;
+use crate::var::Var;
+
+/// Convolution is linear in the images `x` and in the filters `w`. With a cotangent `u` of its
+/// output, `⟨u, conv2d(x, w)⟩ = ⟨x, input_gradient(u, w)⟩ = ⟨w, filter_gradient(x, u)⟩`: each of
+/// the three is the derivative of the others, so that the family is closed and has derivatives of
+/// every order.
+impl<T: Float> Var<T> {
+    /// The two-dimensional convolution of images `[batch, height, width, channels in]` with
+    /// filters `[height, width, channels in / groups, channels out]`; see [`Tensor::conv2d`].
+    /// Derivatives: [`Var::conv2d_input_gradient`] and [`Var::conv2d_filter_gradient`].
+    ///
+    /// # Errors
+    /// As [`Conv2dParams::new`].
+    #[track_caller]
+    pub fn conv2d(&self, filters: &Var<T>, options: &Conv2dOptions) -> Result<Var<T>> {
+        Conv2d { options: *options }.apply(&[self, filters])
+    }
+
+    /// `conv2d(x, filters) + bias`, then `max(·, 0)` if `relu`, in one pass over memory; the bias is
+    /// `[channels out]`. Derivatives: as [`Var::conv2d`], and the sum over all pixels for the bias.
+    /// Saves input and filters, and the output if there is a rectifier.
+    ///
+    /// # Errors
+    /// As [`Conv2dParams::new`], and if the bias is not `[channels out]`.
+    #[track_caller]
+    pub fn conv2d_bias(
+        &self,
+        filters: &Var<T>,
+        bias: &Var<T>,
+        relu: bool,
+        options: &Conv2dOptions,
+    ) -> Result<Var<T>> {
+        Conv2dBias {
+            options: *options,
+            relu,
+        }
+        .apply(&[self, filters, bias])
+    }
+
+    /// The gradient of [`Var::conv2d`] with respect to its input of shape `input`; `self` is the
+    /// gradient of its output. Derivatives: `conv2d` for `self`, and `conv2d_filter_gradient` for
+    /// the filters.
+    ///
+    /// # Errors
+    /// As [`Tensor::conv2d_input_gradient`].
+    #[track_caller]
+    pub fn conv2d_input_gradient(
+        &self,
+        filters: &Var<T>,
+        input: &[usize],
+        options: &Conv2dOptions,
+    ) -> Result<Var<T>> {
+        InputGradient {
+            options: *options,
+            input: input.into(),
+        }
+        .apply(&[self, filters])
+    }
+
+    /// The gradient of [`Var::conv2d`] with respect to its filters of shape `filters`; `self` is
+    /// its input and `gradient` the gradient of its output. Derivatives: `conv2d_input_gradient`
+    /// for the input, and `conv2d` for the gradient.
+    ///
+    /// # Errors
+    /// As [`Tensor::conv2d_filter_gradient`].
+    #[track_caller]
+    pub fn conv2d_filter_gradient(
+        &self,
+        gradient: &Var<T>,
+        filters: &[usize],
+        options: &Conv2dOptions,
+    ) -> Result<Var<T>> {
+        FilterGradient {
+            options: *options,
+            filters: filters.into(),
+        }
+        .apply(&[self, gradient])
+    }
+
+    /// The transposed convolution ("deconvolution"): images `[batch, height, width, channels out]`
+    /// are spread to `[batch, height, width, channels in]` by filters
+    /// `[height, width, channels in / groups, channels out]`, the adjoint of [`Var::conv2d`] with
+    /// the same options. `size` is the height and width of the result.
+    ///
+    /// # Errors
+    /// If `conv2d` of an image of that size does not give an image of the size of `self`.
+    #[track_caller]
+    pub fn conv_transpose2d(
+        &self,
+        filters: &Var<T>,
+        size: [usize; 2],
+        groups: usize,
+        options: &Conv2dOptions,
+    ) -> Result<Var<T>> {
+        let options = options.groups(groups);
+        let channels = match filters.shape()[..] {
+            [_, _, per_group, _] => per_group.saturating_mul(groups),
+            _ => 0,
+        };
+        let batch = self.shape().first().copied().unwrap_or(0);
+        self.conv2d_input_gradient(filters, &[batch, size[0], size[1], channels], &options)
+    }
+
+    /// The one-dimensional convolution of `[batch, length, channels in]` with filters
+    /// `[length, channels in / groups, channels out]`: [`Var::conv2d`] on images of height 1, whose
+    /// options' second entries count.
+    ///
+    /// # Errors
+    /// As [`Var::conv2d`].
+    #[track_caller]
+    pub fn conv1d(&self, filters: &Var<T>, options: &Conv2dOptions) -> Result<Var<T>> {
+        if self.rank() != 3 || filters.rank() != 3 {
+            return Err(
+                tensor::Error::shape("conv1d", "input and filters must have 3 axes")
+                    .with("input", self.shape())
+                    .with("filters", filters.shape()),
+            );
+        }
+        self.expand_dims(1)?
+            .conv2d(&filters.expand_dims(0)?, options)?
+            .squeeze(1)
+    }
+}
+
+fn flops(inputs: [&Shape; 2], options: &Conv2dOptions) -> u64 {
+    Conv2dParams::new(inputs[0], inputs[1], options)
+        .map_or(0, |params| params.multiplications().saturating_mul(2))
+}
+
+struct Conv2d {
+    options: Conv2dOptions,
+}
+
+impl<T: Float> Op<T> for Conv2d {
+    fn name(&self) -> &str {
+        "conv2d"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x, w] = inputs.exactly()?;
+        x.conv2d(w, &self.options)
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        let [x, w] = at.inputs()?;
+        at.gradients()
+            .of(0, || dy.conv2d_input_gradient(&w, x.shape(), &self.options))?
+            .of(1, || x.conv2d_filter_gradient(dy, w.shape(), &self.options))
+    }
+    fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
+        match inputs {
+            [x, w] => flops([x, w], &self.options),
+            _ => 0,
+        }
+    }
+}
+
+struct Conv2dBias {
+    options: Conv2dOptions,
+    relu: bool,
+}
+
+impl<T: Float> Op<T> for Conv2dBias {
+    fn name(&self) -> &str {
+        "conv2d_bias"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x, w, bias] = inputs.exactly()?;
+        x.conv2d_fused(w, Some(bias), self.relu, &self.options)
+    }
+    fn saves(&self) -> Saves {
+        let operands = Saves::input(0) | Saves::input(1);
+        if self.relu {
+            operands | Saves::OUTPUT
+        } else {
+            operands
+        }
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        let (x, w) = (at.input(0)?, at.input(1)?);
+        let dz = if self.relu {
+            relu_gradient(at.output()?.value(), dy)?
+        } else {
+            dy.clone()
+        };
+        at.gradients()
+            .of(0, || dz.conv2d_input_gradient(&w, x.shape(), &self.options))?
+            .of(1, || {
+                x.conv2d_filter_gradient(&dz, w.shape(), &self.options)
+            })?
+            .of(2, || dz.sum([0, 1, 2]))
+    }
+    fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        match inputs {
+            [x, w, _] => flops([x, w], &self.options).saturating_add(2 * output.elements() as u64),
+            _ => 0,
+        }
+    }
+}
+
+struct InputGradient {
+    options: Conv2dOptions,
+    input: Shape,
+}
+
+impl<T: Float> Op<T> for InputGradient {
+    fn name(&self) -> &str {
+        "conv2d_input_gradient"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [dy, w] = inputs.exactly()?;
+        dy.conv2d_input_gradient(w, &self.input, &self.options)
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+    fn vjp(&self, at: &Backward<'_, T>, ddx: &Var<T>) -> Result<InputGradients<T>> {
+        let [dy, w] = at.inputs()?;
+        at.gradients()
+            .of(0, || ddx.conv2d(&w, &self.options))?
+            .of(1, || {
+                ddx.conv2d_filter_gradient(&dy, w.shape(), &self.options)
+            })
+    }
+    fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        match inputs {
+            [_, w] => flops([output, w], &self.options),
+            _ => 0,
+        }
+    }
+}
+
+struct FilterGradient {
+    options: Conv2dOptions,
+    filters: Shape,
+}
+
+impl<T: Float> Op<T> for FilterGradient {
+    fn name(&self) -> &str {
+        "conv2d_filter_gradient"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x, dy] = inputs.exactly()?;
+        x.conv2d_filter_gradient(dy, &self.filters, &self.options)
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+    fn vjp(&self, at: &Backward<'_, T>, ddw: &Var<T>) -> Result<InputGradients<T>> {
+        let [x, dy] = at.inputs()?;
+        at.gradients()
+            .of(0, || {
+                dy.conv2d_input_gradient(ddw, x.shape(), &self.options)
+            })?
+            .of(1, || x.conv2d(ddw, &self.options))
+    }
+    fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        match inputs {
+            [x, _] => flops([x, output], &self.options),
+            _ => 0,
+        }
+    }
+}
+
+pub(crate) fn entries() -> Vec<OpEntry> {
+    use tensor::Padding;
+    // Everything differs per axis, and the strides leave rows over.
+    let odd = Conv2dOptions::new()
+        .stride([2, 1])
+        .dilation([1, 2])
+        .padding(Padding::Explicit {
+            height: [1, 0],
+            width: [0, 2],
+        });
+    let grouped = Conv2dOptions::new().groups(2).padding(Padding::Same);
+    let depthwise = Conv2dOptions::new().groups(3).stride([1, 2]);
+    let odd_shapes: [&[usize]; 2] = [&[2, 5, 6, 2], &[2, 3, 2, 3]];
+    let output: &[usize] = &[2, 3, 4, 3];
+    vec![
+        OpEntry::new(
+            "conv2d",
+            "`y[n,i,j,o] = Σ x[n, i·s+k·d−p, j·s'+l·d'−p', c] w[k,l,c,o]`",
+            "`dx = conv2d_input_gradient(dy, w)`, `dw = conv2d_filter_gradient(x, dy)`",
+        )
+        .edges("an empty batch gives an empty result and zero gradients")
+        .sample(&odd_shapes, move |v| v[0].conv2d(&v[1], &odd))
+        .sample(&[&[1, 4, 3, 4], &[3, 3, 2, 2]], move |v| {
+            v[0].conv2d(&v[1], &grouped)
+        })
+        .sample(&[&[2, 3, 5, 3], &[2, 3, 1, 6]], move |v| {
+            v[0].conv2d(&v[1], &depthwise)
+        })
+        .sample(&[&[0, 4, 4, 2], &[3, 3, 2, 2]], |v| {
+            v[0].conv2d(&v[1], &Conv2dOptions::new())
+        }),
+        OpEntry::new(
+            "conv2d_bias",
+            "`conv2d(x, w) + b`, rectified or not",
+            "as `conv2d` of `dz`, `db = Σ dz` over batch and pixels, with `dz = dy` where `y > 0`",
+        )
+        .edges("rectified at 0: 0")
+        .sample(&[&[2, 4, 5, 2], &[3, 2, 2, 3], &[3]], move |v| {
+            v[0].conv2d_bias(&v[1], &v[2], false, &odd)
+        })
+        .sample_on(-1.9..2.1, &[&[1, 4, 4, 2], &[3, 3, 2, 3], &[3]], |v| {
+            v[0].conv2d_bias(&v[1], &v[2], true, &Conv2dOptions::new())
+        })
+        .distinct(),
+        OpEntry::new(
+            "conv2d_input_gradient",
+            "`dx` of `conv2d`, linear in `dy` and `w`",
+            "`conv2d(dx, w)` for `dy`, `conv2d_filter_gradient(dx, dy)` for `w`",
+        )
+        .sample(&[output, odd_shapes[1]], move |v| {
+            v[0].conv2d_input_gradient(&v[1], &[2, 5, 6, 2], &odd)
+        }),
+        OpEntry::new(
+            "conv2d_filter_gradient",
+            "`dw` of `conv2d`, linear in `x` and `dy`",
+            "`conv2d_input_gradient(dy, dw)` for `x`, `conv2d(x, dw)` for `dy`",
+        )
+        .sample(&[odd_shapes[0], output], move |v| {
+            v[0].conv2d_filter_gradient(&v[1], &[2, 3, 2, 3], &odd)
+        }),
+        OpEntry::new(
+            "conv_transpose2d",
+            "the adjoint of `conv2d` with the same options",
+            "as `conv2d_input_gradient`",
+        )
+        .sample(&[&[1, 3, 2, 4], &[3, 2, 1, 4]], |v| {
+            let options = Conv2dOptions::new().stride([2, 3]);
+            v[0].conv_transpose2d(&v[1], [7, 5], 2, &options)
+        }),
+        OpEntry::new("conv1d", "`conv2d` on images of height 1", "as `conv2d`")
+            .sample(&[&[2, 7, 2], &[3, 2, 2]], |v| {
+                v[0].conv1d(&v[1], &Conv2dOptions::new().stride([1, 2]))
+            }),
+    ]
+}

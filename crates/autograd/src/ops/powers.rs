@@ -1,0 +1,244 @@
+//! Powers, remainders, and functions of a point in the plane.
+
+use tensor::{Float, Result, Tensor};
+
+use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::ops::Rule2;
+use crate::samples::OpEntry;
+use crate::var::Var;
+
+/// Broadcasting functions of two values.
+impl<T: Float> Var<T> {
+    /// `self ^ other`. Derivatives: `other · self^(other − 1)`, 0 where `other` is 0; and
+    /// `self^other · ln self`, 0 where `self` is 0 and `other` is not negative.
+    ///
+    /// # Errors
+    /// If the shapes do not broadcast.
+    #[track_caller]
+    pub fn pow(&self, other: &Var<T>) -> Result<Var<T>> {
+        Rule2 {
+            name: "pow",
+            forward: Tensor::pow,
+            saves: Saves::INPUTS,
+            vjp: |at, dy| {
+                let [a, b] = at.inputs()?;
+                let zero = Tensor::scalar(T::ZERO);
+                at.gradients()
+                    .of(0, || {
+                        let slope = b.mul(&a.pow(&(&b - 1.0))?)?;
+                        let flat = b.value().eq(&zero)?;
+                        dy.mul(&slope.masked_fill(&flat, T::ZERO)?)?
+                            .sum_to(a.shape())
+                    })?
+                    .of(1, || {
+                        let flat = a.value().eq(&zero)?.and(&b.value().ge(&zero)?)?;
+                        // ln of 1 instead of 0 keeps NaN out of the branch that is masked.
+                        let safe = a.masked_fill(&a.value().eq(&zero)?, T::ONE)?;
+                        let at_zero = a.value().eq(&zero)?.and(&b.value().lt(&zero)?)?;
+                        let log = safe.log().masked_fill(&at_zero, T::LOWEST)?;
+                        let slope = a.pow(&b)?.mul(&log)?;
+                        dy.mul(&slope.masked_fill(&flat, T::ZERO)?)?
+                            .sum_to(b.shape())
+                    })
+            },
+        }
+        .apply(&[self, other])
+    }
+
+    /// `self ^ exponent` with one number for all elements. Derivative:
+    /// `exponent · self^(exponent − 1)`, 0 for the exponent 0.
+    #[must_use]
+    #[track_caller]
+    pub fn powf(&self, exponent: f64) -> Var<T> {
+        crate::var::unwrap(PowerOf { exponent }.apply(&[self]))
+    }
+
+    /// The remainder of `self / other` with the sign of `other` (Python's `%`). Derivatives: 1
+    /// and `−⌊self / other⌋`.
+    ///
+    /// # Errors
+    /// If the shapes do not broadcast.
+    #[track_caller]
+    pub fn rem(&self, other: &Var<T>) -> Result<Var<T>> {
+        Rule2 {
+            name: "rem",
+            forward: Tensor::rem,
+            saves: Saves::INPUTS,
+            vjp: |at, dy| {
+                let [a, b]: [Var<T>; 2] = at.inputs()?;
+                at.gradients().of(0, || dy.sum_to(a.shape()))?.of(1, || {
+                    let (a, b) = (a.value(), b.value());
+                    // Exact where a rounded quotient would land beside an integer.
+                    let whole = a
+                        .sub(&a.rem(b)?)?
+                        .div(b)?
+                        .map(|q| T::constant(q.to_f64().round()));
+                    dy.mul(&Var::constant(-whole))?.sum_to(b.shape())
+                })
+            },
+        }
+        .apply(&[self, other])
+    }
+
+    /// The angle of the point `(other, self)` in `−π ..= π`. Derivatives: `other / r²` and
+    /// `−self / r²`, with `r² = self² + other²`; 0 at the origin.
+    ///
+    /// # Errors
+    /// If the shapes do not broadcast.
+    #[track_caller]
+    pub fn atan2(&self, other: &Var<T>) -> Result<Var<T>> {
+        Rule2 {
+            name: "atan2",
+            forward: Tensor::atan2,
+            saves: Saves::INPUTS,
+            vjp: |at, dy| {
+                let [y, x] = at.inputs()?;
+                let square = x.square().add(&y.square())?;
+                let origin = square.value().eq(&Tensor::scalar(T::ZERO))?;
+                let scaled = dy.div(&square.masked_fill(&origin, T::ONE)?)?;
+                at.gradients()
+                    .of(0, || scaled.mul(&x)?.sum_to(y.shape()))?
+                    .of(1, || scaled.mul(&y)?.neg().sum_to(x.shape()))
+            },
+        }
+        .apply(&[self, other])
+    }
+
+    /// `√(self² + other²)` without overflow on the way. Derivatives: `self / y` and `other / y`;
+    /// 0 at the origin.
+    ///
+    /// # Errors
+    /// If the shapes do not broadcast.
+    #[track_caller]
+    pub fn hypot(&self, other: &Var<T>) -> Result<Var<T>> {
+        Rule2 {
+            name: "hypot",
+            forward: Tensor::hypot,
+            saves: Saves::INPUTS | Saves::OUTPUT,
+            vjp: |at, dy| {
+                let (a, b, y) = (at.input(0)?, at.input(1)?, at.output()?);
+                let origin = y.value().eq(&Tensor::scalar(T::ZERO))?;
+                let scaled = dy.div(&y.masked_fill(&origin, T::ONE)?)?;
+                at.gradients()
+                    .of(0, || scaled.mul(&a)?.sum_to(a.shape()))?
+                    .of(1, || scaled.mul(&b)?.sum_to(b.shape()))
+            },
+        }
+        .apply(&[self, other])
+    }
+
+    /// The derivative of order `order + 1` of `ln Γ`; see [`Tensor::polygamma`]. Derivative: the
+    /// next order.
+    ///
+    /// # Errors
+    /// If `order` is above 100.
+    #[track_caller]
+    pub fn polygamma(&self, order: u32) -> Result<Var<T>> {
+        Polygamma { order }.apply(&[self])
+    }
+}
+
+/// `x ^ exponent`.
+struct PowerOf {
+    exponent: f64,
+}
+
+impl<T: Float> Op<T> for PowerOf {
+    fn name(&self) -> &str {
+        "powf"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x] = inputs.exactly()?;
+        Ok(x.powf(T::constant(self.exponent)))
+    }
+    fn saves(&self) -> Saves {
+        if self.exponent == 0.0 {
+            Saves::NOTHING
+        } else {
+            Saves::INPUTS
+        }
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        at.gradients().of(0, || {
+            if self.exponent == 0.0 {
+                return Ok(dy.scale(0.0));
+            }
+            let [x] = at.inputs()?;
+            dy.mul(&x.powf(self.exponent - 1.0).scale(self.exponent))
+        })
+    }
+}
+
+/// `ψ⁽ⁿ⁾(x)`.
+struct Polygamma {
+    order: u32,
+}
+
+impl<T: Float> Op<T> for Polygamma {
+    fn name(&self) -> &str {
+        "polygamma"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x] = inputs.exactly()?;
+        x.polygamma(self.order)
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        at.gradients()
+            .of(0, || dy.mul(&at.input(0)?.polygamma(self.order + 1)?))
+    }
+}
+
+pub(crate) fn entries() -> Vec<OpEntry> {
+    let mut pow = OpEntry::new("pow", "`aᵇ`", "`da = dy b a^(b−1)`, `db = dy aᵇ ln a`")
+        .edges("`x⁰ = 1` for every `x`, with `da = 0`; at `a = 0 ≤ b`: `db = 0`");
+    let mut hypot = OpEntry::new("hypot", "`√(a² + b²)`", "`da = dy a / y`, `db = dy b / y`")
+        .edges("0 at the origin; no overflow on the way");
+    let mut atan2 = OpEntry::new(
+        "atan2",
+        "the angle of the point `(b, a)`",
+        "`da = dy b / (a² + b²)`, `db = −dy a / (a² + b²)`",
+    )
+    .edges("0 at the origin; a jump on the negative axis");
+    let mut rem = OpEntry::new(
+        "rem",
+        "`a − b ⌊a/b⌋`, with the sign of `b`",
+        "`da = dy`, `db = −dy ⌊a/b⌋`",
+    )
+    .edges("jumps at multiples of `b`, where the derivative is that of the right side");
+    let shapes: [[&[usize]; 2]; 4] = [
+        [&[2, 3], &[2, 3]],
+        [&[2, 3], &[3]],
+        [&[1, 3], &[2, 1]],
+        [&[0], &[1]],
+    ];
+    for pair in shapes {
+        pow = pow.sample_on(0.4..2.3, &pair, |v| v[0].pow(&v[1]));
+        hypot = hypot.sample(&pair, |v| v[0].hypot(&v[1]));
+        atan2 = atan2.sample_on(0.3..2.0, &pair, |v| v[0].atan2(&v[1].neg()));
+        // Quotients away from integers: 0.2 .. 0.8 beside 1.
+        rem = rem.sample_on(0.2..0.8, &pair, |v| {
+            v[0].shift(5.0).neg().rem(&v[1].scale(0.2).shift(2.6))
+        });
+    }
+    vec![
+        pow,
+        OpEntry::new("powf", "`xᶜ` for a number `c`", "`dy c x^(c−1)`")
+            .edges("`x⁰ = 1` for every `x`, with gradient 0")
+            .sample_on(0.3..2.0, &[&[2, 3]], |v| Ok(v[0].powf(-1.3)))
+            .sample(&[&[2, 3]], |v| Ok(v[0].powf(3.0)))
+            .sample(&[&[2, 3]], |v| Ok(v[0].powf(0.0))),
+        hypot,
+        atan2,
+        rem,
+        OpEntry::new(
+            "polygamma",
+            "`ψ⁽ⁿ⁾(x)`, the derivative of order `n + 1` of `ln Γ`",
+            "`dy ψ⁽ⁿ⁺¹⁾(x)`",
+        )
+        .edges("poles at 0 and the negative integers")
+        .sample_on(0.6..4.0, &[&[2, 3]], |v| v[0].polygamma(1)),
+    ]
+}

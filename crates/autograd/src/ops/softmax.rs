@@ -1,0 +1,255 @@
+//! Softmax, its logarithm, and the loss that is their usual end.
+
+use tensor::{Error, Float, Result, Shape, Tensor, keepdims};
+
+use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::samples::OpEntry;
+use crate::var::Var;
+
+impl<T: Float> Var<T> {
+    /// `e^xᵢ / Σ e^xⱼ` along `axis`, without overflow for any finite scores. Derivative:
+    /// `y · (dy − Σ dy · y)`. Saves its output alone.
+    ///
+    /// ```
+    /// use autograd::Var;
+    /// use tensor::Tensor;
+    /// let scores = Var::from(Tensor::from([-10_000.0, 10_000.0]));
+    /// assert_eq!(scores.softmax(-1)?.value().to_vec(), [0.0, 1.0]);
+    /// # Ok::<(), autograd::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the axis does not exist.
+    #[track_caller]
+    pub fn softmax(&self, axis: isize) -> Result<Var<T>> {
+        Softmax { axis }.apply(&[self])
+    }
+
+    /// The logarithm of [`Var::softmax`], exact where that would round to 0:
+    /// `xᵢ − ln Σ e^xⱼ`. Derivative: `dy − softmax(x) · Σ dy`. Saves its output alone.
+    ///
+    /// # Errors
+    /// If the axis does not exist.
+    #[track_caller]
+    pub fn log_softmax(&self, axis: isize) -> Result<Var<T>> {
+        LogSoftmax { axis }.apply(&[self])
+    }
+
+    /// The cross-entropy `ln Σ e^xⱼ − x[label]` of each row of scores (logits) `[…, classes]` with
+    /// its label, one number for each row. Derivative: `softmax(x) − one_hot(label)`, the famous
+    /// `p − y`.
+    ///
+    /// One stable operation: nothing overflows for any finite scores.
+    ///
+    /// ```
+    /// use autograd::Tape;
+    /// use tensor::Tensor;
+    /// let tape = Tape::new();
+    /// let scores = tape.variable(Tensor::from([[1.0, 1.0]]));
+    /// let loss = scores.softmax_cross_entropy(&Tensor::from([1_i64]))?;
+    /// assert_eq!(loss.item()?, 2f64.ln());
+    /// assert_eq!(loss.sum(..)?.backward()?.of(&scores)?.to_vec(), [0.5, -0.5]);
+    /// # Ok::<(), autograd::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the labels have not the shape of the scores less the last axis, or a label is not in
+    /// `0..classes`.
+    #[track_caller]
+    pub fn softmax_cross_entropy(&self, labels: &Tensor<i64>) -> Result<Var<T>> {
+        let targets = one_hot(labels, self.shape())?;
+        SoftmaxCrossEntropy.apply(&[self, &Var::constant(targets)])
+    }
+
+    /// The cross-entropy `−Σ tᵢ · ln softmax(x)ᵢ` of each row of scores (logits) with its target
+    /// distribution, one number for each row: the last axis disappears.
+    ///
+    /// One stable operation: nothing overflows for any finite scores, and a score of −∞ whose
+    /// target is 0 adds nothing. Derivative: `softmax(x) · Σ t − t` for the scores, which is
+    /// `p − y` for distributions, and `−ln softmax(x)` for the targets.
+    ///
+    /// ```
+    /// use autograd::{Tape, Var};
+    /// use tensor::Tensor;
+    /// let tape = Tape::new();
+    /// let scores = tape.variable(Tensor::from([[1.0, 1.0]]));
+    /// let loss = scores.softmax_cross_entropy_with(&Var::from(Tensor::from([[0.0, 1.0]])))?;
+    /// assert_eq!(loss.item()?, 2f64.ln());
+    /// # Ok::<(), autograd::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the shapes differ, or are 0-d.
+    #[track_caller]
+    pub fn softmax_cross_entropy_with(&self, targets: &Var<T>) -> Result<Var<T>> {
+        SoftmaxCrossEntropy.apply(&[self, targets])
+    }
+}
+
+/// 1 at the label of each row of `shape`, 0 elsewhere.
+fn one_hot<T: Float>(labels: &Tensor<i64>, shape: &Shape) -> Result<Tensor<T>> {
+    let operation = "softmax_cross_entropy";
+    let fits = shape
+        .split_last()
+        .filter(|(_, rows)| **rows == labels.shape()[..]);
+    let Some((&classes, _)) = fits else {
+        return Err(
+            Error::shape(operation, "there must be one label for each row")
+                .with("scores", shape)
+                .with("labels", labels.shape()),
+        );
+    };
+    for label in labels.iter() {
+        if usize::try_from(label).is_ok_and(|label| label < classes) {
+            continue;
+        }
+        return Err(Error::index(operation, format!("{label} is no class"))
+            .with("scores", shape)
+            .fix(format!("labels go from 0 to {}", classes.saturating_sub(1))));
+    }
+    let mut out = Tensor::zeros(shape)?;
+    let rows = out.make_mut().chunks_exact_mut(classes.max(1));
+    for (row, label) in rows.zip(labels.iter()) {
+        row[label as usize] = T::ONE;
+    }
+    Ok(out)
+}
+
+struct Softmax {
+    axis: isize,
+}
+
+impl<T: Float> Op<T> for Softmax {
+    fn name(&self) -> &str {
+        "softmax"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x] = inputs.exactly()?;
+        x.softmax(self.axis)
+    }
+    fn saves(&self) -> Saves {
+        Saves::OUTPUT
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        at.gradients().of(0, || {
+            let y = at.output()?;
+            let product = dy.mul(&y)?;
+            product.sub(&y.mul(&product.sum(keepdims(self.axis))?)?)
+        })
+    }
+    fn flops(&self, _inputs: &[&Shape], output: &Shape) -> u64 {
+        3 * output.elements() as u64
+    }
+}
+
+struct LogSoftmax {
+    axis: isize,
+}
+
+impl<T: Float> Op<T> for LogSoftmax {
+    fn name(&self) -> &str {
+        "log_softmax"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x] = inputs.exactly()?;
+        x.log_softmax(self.axis)
+    }
+    fn saves(&self) -> Saves {
+        Saves::OUTPUT
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        at.gradients().of(0, || {
+            let y = at.output()?;
+            dy.sub(&y.exp().mul(&dy.sum(keepdims(self.axis))?)?)
+        })
+    }
+    fn flops(&self, _inputs: &[&Shape], output: &Shape) -> u64 {
+        3 * output.elements() as u64
+    }
+}
+
+struct SoftmaxCrossEntropy;
+
+impl<T: Float> Op<T> for SoftmaxCrossEntropy {
+    fn name(&self) -> &str {
+        "softmax_cross_entropy_with"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [scores, targets] = inputs.exactly()?;
+        if scores.shape() != targets.shape() || scores.rank() == 0 {
+            return Err(Error::shape(
+                "softmax_cross_entropy_with",
+                "scores and targets must be rows of equal shape",
+            )
+            .with("scores", scores.shape())
+            .with("targets", targets.shape())
+            .fix("for class numbers, use `softmax_cross_entropy`"));
+        }
+        let terms = scores.log_softmax(-1)?.zip_map(targets, |log, target| {
+            // A score of −∞ has probability 0; at target 0, 0 · ln 0 counts as 0.
+            if target == T::ZERO {
+                T::ZERO
+            } else {
+                -target * log
+            }
+        })?;
+        terms.sum(-1)
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        let [scores, targets] = at.inputs()?;
+        let dy = dy.expand_dims(-1)?;
+        at.gradients()
+            .of(0, || {
+                let p = scores.softmax(-1)?;
+                let total = targets.sum(keepdims(-1))?;
+                dy.mul(&p.mul(&total)?.sub(&targets)?)
+            })?
+            .of(1, || dy.mul(&scores.log_softmax(-1)?.neg()))
+    }
+    fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
+        inputs.first().map_or(0, |x| 5 * x.elements() as u64)
+    }
+}
+
+pub(crate) fn entries() -> Vec<OpEntry> {
+    vec![
+        OpEntry::new(
+            "softmax",
+            "`e^xᵢ / Σ e^xⱼ` along an axis",
+            "`y (dy − Σ dy y)`",
+        )
+        .edges("exact for scores of ±10⁴; a row of −∞ is NaN")
+        .sample(&[&[3, 4]], |v| v[0].softmax(-1))
+        .sample(&[&[2, 3, 2]], |v| v[0].softmax(1)),
+        OpEntry::new(
+            "log_softmax",
+            "`xᵢ − ln Σ e^xⱼ` along an axis",
+            "`dy − eʸ Σ dy`",
+        )
+        .edges("exact for scores of ±10⁴; a row of −∞ is NaN")
+        .sample(&[&[3, 4]], |v| v[0].log_softmax(-1))
+        .sample(&[&[2, 3, 2]], |v| v[0].log_softmax(0)),
+        OpEntry::new(
+            "softmax_cross_entropy",
+            "`ln Σ e^xⱼ − x[label]`, one a row",
+            "`dy (softmax(x) − one_hot(label))`",
+        )
+        .edges("exact for scores of ±10⁴; a score of −∞ that is not the label's adds 0")
+        .sample(&[&[3, 4]], |v| {
+            v[0].softmax_cross_entropy(&Tensor::from([2, 0, 3]))
+        }),
+        OpEntry::new(
+            "softmax_cross_entropy_with",
+            "`−Σ tᵢ ln softmax(x)ᵢ`, one a row",
+            "`dx = dy (softmax(x) Σ t − t)`, `dt = −dy ln softmax(x)`",
+        )
+        .edges("a score of −∞ at target 0 adds 0")
+        .sample_on(0.1..1.7, &[&[3, 4], &[3, 4]], |v| {
+            v[0].softmax_cross_entropy_with(&v[1])
+        })
+        .sample(&[&[4], &[4]], |v| v[0].softmax_cross_entropy_with(&v[1])),
+    ]
+}
