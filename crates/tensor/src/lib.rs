@@ -1,6 +1,7 @@
 //! N-dimensional arrays with views, broadcasting and fast CPU kernels.
 #![deny(missing_docs)]
 
+mod approx;
 mod construct;
 mod conv;
 mod display;
@@ -8,11 +9,13 @@ mod element;
 mod elementwise;
 mod error;
 mod float;
+mod index;
 mod join;
 mod matmul;
 pub(crate) mod parallel;
 mod place;
 mod pool;
+mod random;
 mod reduce;
 mod shape;
 mod simd;
@@ -27,6 +30,7 @@ pub use float::Float;
 pub use join::Pad;
 pub use parallel::Par;
 pub use pool::{Pool2dOptions, Pool2dParams, PoolIndices};
+pub use random::{Generator, generator};
 pub use shape::{Axes, Shape, keepdims};
 pub use simd::Level;
 pub use storage::{MemoryStatistics, memory_statistics, release_cached_memory};

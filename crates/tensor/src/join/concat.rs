@@ -108,7 +108,7 @@ impl<T: Element> Tensor<T> {
         let size = self.shape[axis];
         let part = size.div_ceil(count).max(1);
         let mut sizes = vec![part; size / part];
-        if size % part != 0 || size == 0 {
+        if !size.is_multiple_of(part) || size == 0 {
             sizes.push(size % part);
         }
         self.split(&sizes, axis as isize)

@@ -140,7 +140,7 @@ impl<T: Float> Fold<T> for Moments<T> {
         for &start in rows {
             let row = &source[start..][..W];
             for i in 0..W {
-                about[i] = about[i] + row[i];
+                about[i] += row[i];
             }
         }
         let share = T::constant(1.0 / count);
@@ -152,8 +152,8 @@ impl<T: Float> Fold<T> for Moments<T> {
             let row = &source[start..][..W];
             for i in 0..W {
                 let deviation = row[i] - about[i];
-                sums[i] = sums[i] + deviation;
-                squares[i] = squares[i] + deviation * deviation;
+                sums[i] += deviation;
+                squares[i] += deviation * deviation;
             }
         }
         for i in 0..W {
@@ -245,7 +245,7 @@ impl<T: Float> Fold<T> for ExpSum<T> {
         for &start in rows {
             let row = &source[start..][..W];
             for i in 0..W {
-                sums[i] = sums[i] + (row[i] - shift(largest[i])).exp();
+                sums[i] += (row[i] - shift(largest[i])).exp();
             }
         }
         for i in 0..W {

@@ -5,6 +5,7 @@
 //! - the other files: the methods of [`Tensor`](crate::Tensor).
 
 mod argument;
+mod cross_entropy;
 
 mod fold;
 mod rows;
@@ -15,3 +16,6 @@ mod walk;
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub(crate) use tests::same_on_any_pool;

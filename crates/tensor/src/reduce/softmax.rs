@@ -61,7 +61,7 @@ impl<T: Float> Tensor<T> {
                 sums.fill(T::ZERO);
                 for row in out.chunks_exact(inner) {
                     for (sum, &x) in sums.iter_mut().zip(row) {
-                        *sum = *sum + x.exp();
+                        *sum += x.exp();
                     }
                 }
                 sums.iter_mut().for_each(|sum| *sum = sum.ln());
@@ -113,10 +113,12 @@ pub(super) fn largest_of<T: Float>(x: &[T]) -> T {
     fold(x, T::LOWEST, |x| x, T::larger)
 }
 
-/// `Σ f(x)`.
+/// `Σ f(x)`: piece by piece in the element type, from piece to piece in `f64`.
 #[inline(always)]
-pub(super) fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> T) -> T {
-    fold(x, T::ZERO, f, T::plus)
+pub(super) fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> T + Copy) -> T {
+    let pieces = x.chunks(16 * LANES);
+    let sums = pieces.map(|piece| fold(piece, T::ZERO, f, T::plus).to_f64());
+    T::constant(sums.sum())
 }
 
 /// Joins `f` of all elements, lane by lane so that the compiler vectorises it.
