@@ -23,7 +23,9 @@ mod storage;
 mod tensor;
 mod views;
 
-pub use conv::{Conv2dOptions, Conv2dParams, ConvAlgorithm, Padding};
+pub use conv::{
+    Conv2dOptions, Conv2dParams, ConvAlgorithm, ConvStatistics, Padding, conv_statistics,
+};
 pub use element::{DType, Element, Number};
 pub use error::{Error, ErrorKind, Result};
 pub use float::Float;

@@ -280,6 +280,11 @@ impl Panels {
         }
     }
 
+    /// Numbers that panel `index` takes.
+    pub(super) fn panel_len(&self, index: usize) -> usize {
+        self.depth * self.panel(index).width
+    }
+
     /// Numbers that all panels take.
     pub(super) fn len(&self) -> usize {
         self.depth * self.columns.next_multiple_of(self.lanes)

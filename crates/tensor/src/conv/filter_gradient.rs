@@ -11,6 +11,7 @@ use crate::conv::im2col;
 use crate::conv::job::{Block, Execution, ImageShape, Patches, input_image, output_image};
 use crate::conv::microkernel::{Finish, Loop, Strip};
 use crate::conv::params::Conv2dParams;
+use crate::conv::statistics::count_multiplications;
 use crate::conv::windows::{Windows, for_windows};
 use crate::error::Result;
 use crate::matmul::with_scratch;
@@ -19,9 +20,9 @@ use crate::simd::{Level, Real};
 use crate::storage::Buffer;
 
 /// Parts that the sum is cut into, at most.
-const MOST_PARTS: usize = 16;
+pub(super) const MOST_PARTS: usize = 16;
 /// Numbers that all parts may take, unless a single one takes more.
-const PARTS_LEN: usize = 8 << 20;
+pub(super) const PARTS_LEN: usize = 8 << 20;
 /// Numbers of input and gradient in a block of a sum that stays in the second-level cache …
 const NEAR_BLOCK: usize = 32 << 10;
 /// … of which so many, in the first-level cache, are summed before the next piece of the sum …
@@ -78,6 +79,7 @@ pub(super) fn filter_gradient<T: Real>(
                 end: task * task_len + sums.len(),
             };
             for block in (bounds(part)..bounds(part + 1)).map(|i| blocks.block(i)) {
+                sum.count(&block, &pieces);
                 match patches {
                     Patches::InPlace => sum.add_in_place(&block, &pieces, sums),
                     Patches::Packed => sum.add_packed(&block, &pieces, sums),
@@ -197,6 +199,13 @@ impl<T: Real> Sum<'_, T> {
             images,
             rows,
         }
+    }
+
+    fn count(&self, block: &Block, pieces: &Pieces) {
+        let columns: usize = pieces.iter().map(|(_, panel, _)| panel.columns).sum();
+        let pixels = [block.images.len(), block.rows.len(), self.dy_shape.width];
+        let [images, rows, across] = pixels;
+        count_multiplications([images, rows, across, self.correlation.patch(), columns]);
     }
 
     /// Adds the products of one block, its patches read in place.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::conv::correlation::{Correlation, Panels};
 use crate::conv::microkernel::Finish;
 use crate::conv::params::Conv2dParams;
+use crate::conv::statistics::count_multiplications;
 use crate::conv::{direct, im2col};
 use crate::error::Result;
 use crate::matmul::Epilogue;
@@ -211,9 +212,21 @@ fn run<T: Real>(
         target_shape,
         epilogue,
     };
-    for_blocks(par, &job, target, |block, target| match patches {
-        Patches::InPlace => direct::block(&job, &block, target),
-        Patches::Packed => im2col::block(&job, &block, target),
+    for_blocks(par, &job, target, |block, target| {
+        for step in job.steps {
+            let Correlation { rows, columns, .. } = step.correlation;
+            count_multiplications([
+                block.images.len(),
+                rows.targets_within(&block.rows).len(),
+                columns.targets,
+                step.correlation.groups * step.correlation.targets,
+                step.correlation.patch(),
+            ]);
+        }
+        match patches {
+            Patches::InPlace => direct::block(&job, &block, target),
+            Patches::Packed => im2col::block(&job, &block, target),
+        }
     });
     Ok(())
 }

@@ -260,20 +260,10 @@ unsafe fn finish<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
         // At least 1: the stored width is `columns` rounded up to whole vectors.
         let count = (strip.columns - v * lanes).min(lanes);
         let whole = count == lanes;
-        let load = |source: *const T| {
-            // SAFETY: the caller vouches for `count` numbers here.
-            unsafe {
-                if whole {
-                    T::Vector::<S>::load_pointer(simd, source)
-                } else {
-                    T::Vector::<S>::load_pointer_partial(simd, source, count)
-                }
-            }
-        };
         let bias = match strip.finish {
             Finish::Store {
                 bias: Some(bias), ..
-            } => load(bias[v * lanes..].as_ptr()),
+            } => T::Vector::<S>::load_partial(simd, &bias[v * lanes..][..count]),
             _ => zero,
         };
         for row in 0..ROWS {
@@ -284,7 +274,8 @@ unsafe fn finish<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
                 let value = match strip.finish {
                     Finish::Store { relu: true, .. } => zero.max(sum + bias),
                     Finish::Store { relu: false, .. } => sum + bias,
-                    Finish::Add => sum + load(target),
+                    Finish::Add if whole => sum + T::Vector::<S>::load_pointer(simd, target),
+                    Finish::Add => sum + T::Vector::<S>::load_pointer_partial(simd, target, count),
                 };
                 if whole {
                     value.store_pointer(target);

@@ -3,7 +3,8 @@
 //! From the outside in: [`params`] checks a geometry; [`plan`] chooses an algorithm; [`job`] cuts
 //! a convolution or its input gradient, both in the form of [`correlation`], into blocks;
 //! [`direct`] and [`im2col`] find the patches of a block; [`microkernel`] multiplies.
-//! [`filter_gradient`] sums over blocks instead.
+//! [`filter_gradient`] sums over blocks instead. [`winograd`] computes 3×3 kernels with fewer
+//! multiplications.
 
 mod correlation;
 mod direct;
@@ -15,10 +16,13 @@ mod ops;
 pub(crate) mod padding;
 mod params;
 mod plan;
+mod statistics;
 #[cfg(test)]
 mod tests;
 mod windows;
+mod winograd;
 
 pub(crate) use ops::slice;
 pub use padding::Padding;
 pub use params::{Conv2dOptions, Conv2dParams, ConvAlgorithm};
+pub use statistics::{ConvStatistics, conv_statistics};

@@ -18,6 +18,9 @@ pub enum ConvAlgorithm {
     ///
     /// For `f32`, kernel 3×3, stride 1, dilation 1 and one group; an error elsewhere.
     Winograd,
+    /// Minimal filtering F(2×2, 3×3): four ninths of the multiplications, with the rounding error
+    /// of a direct computation. For the same geometries.
+    Winograd2x2,
     /// The filters are applied to the image in place, no patch is ever copied. Takes every
     /// geometry and element type.
     Direct,

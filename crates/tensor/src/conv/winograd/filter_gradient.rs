@@ -1,0 +1,164 @@
+//! The gradient with respect to the filters, by the transpose of the forward algorithm:
+//! `dU = Σ (Bᵀ d B)ᵀ · (A dy Aᵀ)` point by point over all tiles, then `dw = Gᵀ dU G`.
+
+use std::marker::PhantomData;
+
+use crate::conv::correlation::{Correlation, Panels};
+use crate::conv::filter_gradient::{MOST_PARTS, PARTS_LEN};
+use crate::conv::job::{Execution, input_image, output_image};
+use crate::conv::microkernel::{Finish, Loop, Strip, lanes};
+use crate::conv::params::Conv2dParams;
+use crate::conv::statistics::count_multiplications;
+use crate::conv::winograd::Tiling;
+use crate::conv::winograd::minimal::Minimal;
+use crate::conv::winograd::tiles::{
+    Chunk, TransformFilterGradient, TransformGradient, TransformInput,
+};
+use crate::error::Result;
+use crate::matmul::with_scratch;
+use crate::parallel::BLOCK;
+use crate::simd::{Level, Real, dispatch};
+use crate::storage::Buffer;
+
+/// Overwrites `dw`.
+pub(in crate::conv) fn filter_gradient<T: Real, M: Minimal>(
+    params: &Conv2dParams,
+    execution: Execution,
+    x: &[T],
+    dy: &[T],
+    dw: &mut [T],
+) -> Result<()> {
+    if dw.is_empty() {
+        return Ok(());
+    }
+    if dy.is_empty() {
+        dw.fill(T::ZERO);
+        return Ok(());
+    }
+    let Execution { par, level } = execution;
+    let (channels, outputs) = (params.in_channels, params.out_channels);
+    let whole = |channels: usize| channels.next_multiple_of(lanes::<T>(level));
+    let panels = Panels::new::<T>(level, channels, outputs);
+    let widths = [whole(channels), whole(outputs)];
+    let sum = Sum::<T, M> {
+        params,
+        level,
+        panels,
+        widths,
+        x,
+        dy,
+        tiling: PhantomData,
+    };
+    let tiling = Tiling::new::<M>(params.batch, output_image(params), widths);
+    let [images, rows] = tiling.block();
+    let blocks_down = tiling.rows.div_ceil(rows);
+    let blocks = params.batch.div_ceil(images) * blocks_down;
+    let part_len = M::POINTS * panels.len();
+    let parts = MOST_PARTS.min(blocks).min((PARTS_LEN / part_len).max(1));
+    let mut sums = Buffer::unspecified("conv2d_filter_gradient", parts * part_len)?;
+    par.for_chunks(sums.as_mut_slice(), part_len, |part, sums| {
+        sums.fill(T::ZERO);
+        for block in part * blocks / parts..(part + 1) * blocks / parts {
+            let image = block / blocks_down * images;
+            let row = block % blocks_down * rows;
+            let images = image..(image + images).min(params.batch);
+            for chunk in tiling.chunks(images, row..(row + rows).min(tiling.rows)) {
+                sum.add(&chunk, sums);
+            }
+        }
+    });
+    let (total, others) = sums.as_mut_slice().split_at_mut(part_len);
+    par.for_chunks(total, BLOCK, |block, total| {
+        for part in others.chunks_exact(part_len) {
+            let part = &part[block * BLOCK..][..total.len()];
+            total
+                .iter_mut()
+                .zip(part)
+                .for_each(|(to, from)| *to += *from);
+        }
+    });
+    for index in 0..panels.count() {
+        let panel = panels.panel(index);
+        let u = &mut total[M::POINTS * panel.start..][..M::POINTS * panels.panel_len(index)];
+        let tiling = PhantomData::<M>;
+        dispatch(level, TransformFilterGradient { u, tiling });
+        // Rows of taps and channels follow each other in both.
+        let rows = dw
+            .chunks_exact_mut(outputs)
+            .zip(u.chunks_exact(panel.width));
+        for (dw, u) in rows {
+            dw[panel.first..panel.first + panel.columns].copy_from_slice(&u[..panel.columns]);
+        }
+    }
+    Ok(())
+}
+
+struct Sum<'a, T, M> {
+    params: &'a Conv2dParams,
+    level: Level,
+    panels: Panels,
+    widths: [usize; 2],
+    x: &'a [T],
+    dy: &'a [T],
+    tiling: PhantomData<M>,
+}
+
+impl<T: Real, M: Minimal> Sum<'_, T, M> {
+    /// Adds the products of one chunk of tiles.
+    fn add(&self, chunk: &Chunk, sums: &mut [T]) {
+        let tiles = chunk.tiles.len();
+        let [v_width, w_width] = self.widths;
+        let (v_len, w_len) = (M::POINTS * tiles * v_width, M::POINTS * tiles * w_width);
+        let channels = self.params.in_channels;
+        count_multiplications([M::POINTS, tiles, channels, self.params.out_channels]);
+        let correlation = Correlation::forward(self.params);
+        with_scratch(
+            v_len + w_len + M::POINTS * channels,
+            |scratch: &mut [T]| {
+                let (v, scratch) = scratch.split_at_mut(v_len);
+                let (w, patch) = scratch.split_at_mut(w_len);
+                let transform_input = TransformInput::<T, M> {
+                    chunk,
+                    source: self.x,
+                    shape: input_image(self.params),
+                    origin: [correlation.rows.offset, correlation.columns.offset],
+                    width: v_width,
+                    v,
+                    patch,
+                    tiling: PhantomData,
+                };
+                dispatch(self.level, transform_input);
+                let transform_gradient = TransformGradient::<T, M> {
+                    chunk,
+                    source: self.dy,
+                    shape: output_image(self.params),
+                    width: w_width,
+                    w,
+                    tiling: PhantomData,
+                };
+                dispatch(self.level, transform_gradient);
+                for point in 0..M::POINTS {
+                    for panel in (0..self.panels.count()).map(|p| self.panels.panel(p)) {
+                        let inner = Loop {
+                            count: tiles,
+                            a: v_width,
+                            b: w_width,
+                        };
+                        let strip = Strip {
+                            a: &v[point * tiles * v_width..],
+                            a_row: 1,
+                            b: &w[point * tiles * w_width + panel.first..],
+                            c_row: panel.width,
+                            rows: channels,
+                            columns: panel.width,
+                            sum: [Loop::ONCE, Loop::ONCE, inner],
+                            finish: Finish::Add,
+                        };
+                        let at = M::POINTS * panel.start + point * channels * panel.width;
+                        strip.run(self.level, &mut sums[at..]);
+                    }
+                }
+            },
+        );
+    }
+}

@@ -1,0 +1,236 @@
+//! Minimal filtering along one axis: the matrices of F(m, 3), as straight-line vector code.
+//!
+//! Two polynomials are multiplied by their values at points, after Toom and Cook. With `m + 1`
+//! finite points and infinity,
+//!
+//! ```text
+//! y = Aᵀ [(G g) ⊙ (Bᵀ d)]
+//! ```
+//!
+//! gives `m` outputs of a filter `g` of 3 taps from `m + 2` inputs `d` with `m + 2`
+//! multiplications instead of `3·m`. Nested in two dimensions, F(4×4, 3×3) takes 36 instead of
+//! 144, F(2×2, 3×3) 16 instead of 36 (Winograd, *Arithmetic Complexity of Computations*, 1980;
+//! Lavin & Gray, *Fast Algorithms for Convolutional Neural Networks*, 2015).
+//!
+//! The gradient with respect to the filter is the transpose of the same identity:
+//! `dg = Gᵀ [(Bᵀ d) ⊙ (A dy)]`.
+
+use crate::simd::{Real, Simd, Vector};
+
+/// The longest side of an input tile.
+pub(super) const SIDE: usize = 6;
+
+/// The vectors of one line of a tile; those beyond its side are not used.
+pub(in crate::conv) type Line<T, S> = [<T as Real>::Vector<S>; SIDE];
+
+/// F(m, 3).
+pub(in crate::conv) trait Minimal: Sync {
+    /// Outputs of a tile along one axis.
+    const OUTPUT: usize;
+    /// Inputs of a tile along one axis, and so of points.
+    const INPUT: usize = Self::OUTPUT + 2;
+    /// Multiplications a tile takes for each pair of channels.
+    const POINTS: usize = Self::INPUT * Self::INPUT;
+
+    /// `Bᵀ d`.
+    fn input<T: Real, S: Simd>(simd: S, d: Line<T, S>) -> Line<T, S>;
+    /// `G g` of the first three vectors.
+    fn filter<T: Real, S: Simd>(simd: S, g: Line<T, S>) -> Line<T, S>;
+    /// `Aᵀ m`, the first `OUTPUT` of the result.
+    fn output<T: Real, S: Simd>(simd: S, m: Line<T, S>) -> Line<T, S>;
+    /// `A y` of the first `OUTPUT` vectors.
+    fn output_transposed<T: Real, S: Simd>(simd: S, y: Line<T, S>) -> Line<T, S>;
+    /// `Gᵀ u`, the first three of the result.
+    fn filter_transposed<T: Real, S: Simd>(simd: S, u: Line<T, S>) -> Line<T, S>;
+}
+
+/// `factor · v`.
+#[inline(always)]
+fn scaled<T: Real, V: Vector<T>>(simd: V::Simd, factor: f64, v: V) -> V {
+    V::splat(simd, T::from_f64(factor)) * v
+}
+
+/// `sum + factor · v`.
+#[inline(always)]
+fn plus<T: Real, V: Vector<T>>(simd: V::Simd, sum: V, factor: f64, v: V) -> V {
+    V::splat(simd, T::from_f64(factor)).mul_add(v, sum)
+}
+
+/// F(4, 3) at the points 0, ±`P`, ±`Q`, ∞.
+///
+/// `P·Q = 1` keeps the entries of all matrices near 1, which halves the rounding error of the
+/// points 0, ±1, ±2, ∞ of the literature.
+pub(in crate::conv) struct Four;
+
+const P: f64 = std::f64::consts::FRAC_1_SQRT_2;
+const Q: f64 = std::f64::consts::SQRT_2;
+const P2: f64 = P * P;
+const Q2: f64 = Q * Q;
+/// `Π (p − other points)` for the points 0, ±P and ±Q.
+const AT_ZERO: f64 = P2 * Q2;
+const AT_P: f64 = 2.0 * P2 * (P2 - Q2);
+const AT_Q: f64 = 2.0 * Q2 * (Q2 - P2);
+
+impl Minimal for Four {
+    const OUTPUT: usize = 4;
+
+    #[inline(always)]
+    fn input<T: Real, S: Simd>(simd: S, d: Line<T, S>) -> Line<T, S> {
+        let even_p = plus(simd, d[4], -Q2, d[2]);
+        let odd_p = plus(simd, d[3], -Q2, d[1]);
+        let even_q = plus(simd, d[4], -P2, d[2]);
+        let odd_q = plus(simd, d[3], -P2, d[1]);
+        [
+            plus(simd, plus(simd, d[4], -P2 - Q2, d[2]), P2 * Q2, d[0]),
+            plus(simd, even_p, P, odd_p),
+            plus(simd, even_p, -P, odd_p),
+            plus(simd, even_q, Q, odd_q),
+            plus(simd, even_q, -Q, odd_q),
+            plus(simd, plus(simd, d[5], -P2 - Q2, d[3]), P2 * Q2, d[1]),
+        ]
+    }
+
+    #[inline(always)]
+    fn filter<T: Real, S: Simd>(simd: S, g: Line<T, S>) -> Line<T, S> {
+        let even_p = plus(simd, scaled(simd, 1.0 / AT_P, g[0]), P2 / AT_P, g[2]);
+        let even_q = plus(simd, scaled(simd, 1.0 / AT_Q, g[0]), Q2 / AT_Q, g[2]);
+        [
+            scaled(simd, 1.0 / AT_ZERO, g[0]),
+            plus(simd, even_p, P / AT_P, g[1]),
+            plus(simd, even_p, -P / AT_P, g[1]),
+            plus(simd, even_q, Q / AT_Q, g[1]),
+            plus(simd, even_q, -Q / AT_Q, g[1]),
+            g[2],
+        ]
+    }
+
+    #[inline(always)]
+    fn output<T: Real, S: Simd>(simd: S, m: Line<T, S>) -> Line<T, S> {
+        let (sum_p, difference_p) = (m[1] + m[2], m[1] - m[2]);
+        let (sum_q, difference_q) = (m[3] + m[4], m[3] - m[4]);
+        let zero = T::Vector::<S>::zero(simd);
+        [
+            m[0] + sum_p + sum_q,
+            plus(simd, scaled(simd, P, difference_p), Q, difference_q),
+            plus(simd, scaled(simd, P2, sum_p), Q2, sum_q),
+            plus(
+                simd,
+                plus(simd, m[5], P * P2, difference_p),
+                Q * Q2,
+                difference_q,
+            ),
+            zero,
+            zero,
+        ]
+    }
+
+    #[inline(always)]
+    fn output_transposed<T: Real, S: Simd>(simd: S, y: Line<T, S>) -> Line<T, S> {
+        let even_p = plus(simd, y[0], P2, y[2]);
+        let odd_p = plus(simd, scaled(simd, P, y[1]), P * P2, y[3]);
+        let even_q = plus(simd, y[0], Q2, y[2]);
+        let odd_q = plus(simd, scaled(simd, Q, y[1]), Q * Q2, y[3]);
+        [
+            y[0],
+            even_p + odd_p,
+            even_p - odd_p,
+            even_q + odd_q,
+            even_q - odd_q,
+            y[3],
+        ]
+    }
+
+    #[inline(always)]
+    fn filter_transposed<T: Real, S: Simd>(simd: S, u: Line<T, S>) -> Line<T, S> {
+        let (sum_p, difference_p) = (u[1] + u[2], u[1] - u[2]);
+        let (sum_q, difference_q) = (u[3] + u[4], u[3] - u[4]);
+        let zero = T::Vector::<S>::zero(simd);
+        let first = plus(simd, scaled(simd, 1.0 / AT_ZERO, u[0]), 1.0 / AT_P, sum_p);
+        [
+            plus(simd, first, 1.0 / AT_Q, sum_q),
+            plus(
+                simd,
+                scaled(simd, P / AT_P, difference_p),
+                Q / AT_Q,
+                difference_q,
+            ),
+            plus(simd, plus(simd, u[5], P2 / AT_P, sum_p), Q2 / AT_Q, sum_q),
+            zero,
+            zero,
+            zero,
+        ]
+    }
+}
+
+/// F(2, 3) at the points 0, 1, −1, ∞.
+pub(in crate::conv) struct Two;
+
+impl Minimal for Two {
+    const OUTPUT: usize = 2;
+
+    #[inline(always)]
+    fn input<T: Real, S: Simd>(simd: S, d: Line<T, S>) -> Line<T, S> {
+        let zero = T::Vector::<S>::zero(simd);
+        [
+            d[0] - d[2],
+            d[1] + d[2],
+            d[2] - d[1],
+            d[3] - d[1],
+            zero,
+            zero,
+        ]
+    }
+
+    #[inline(always)]
+    fn filter<T: Real, S: Simd>(simd: S, g: Line<T, S>) -> Line<T, S> {
+        let (zero, half) = (
+            T::Vector::<S>::zero(simd),
+            T::Vector::<S>::splat(simd, T::from_f64(0.5)),
+        );
+        let even = half * (g[0] + g[2]);
+        [
+            g[0],
+            half.mul_add(g[1], even),
+            even - half * g[1],
+            g[2],
+            zero,
+            zero,
+        ]
+    }
+
+    #[inline(always)]
+    fn output<T: Real, S: Simd>(simd: S, m: Line<T, S>) -> Line<T, S> {
+        let zero = T::Vector::<S>::zero(simd);
+        [
+            m[0] + m[1] + m[2],
+            m[1] - m[2] + m[3],
+            zero,
+            zero,
+            zero,
+            zero,
+        ]
+    }
+
+    #[inline(always)]
+    fn output_transposed<T: Real, S: Simd>(simd: S, y: Line<T, S>) -> Line<T, S> {
+        let zero = T::Vector::<S>::zero(simd);
+        [y[0], y[0] + y[1], y[0] - y[1], y[1], zero, zero]
+    }
+
+    #[inline(always)]
+    fn filter_transposed<T: Real, S: Simd>(simd: S, u: Line<T, S>) -> Line<T, S> {
+        let (zero, half) = (
+            T::Vector::<S>::zero(simd),
+            T::Vector::<S>::splat(simd, T::from_f64(0.5)),
+        );
+        let even = half * (u[1] + u[2]);
+        [
+            u[0] + even,
+            half * (u[1] - u[2]),
+            even + u[3],
+            zero,
+            zero,
+            zero,
+        ]
+    }
+}

@@ -1,0 +1,271 @@
+//! Winograd's minimal filtering for 3×3 kernels, stride 1 (see [`minimal`] for the algorithm).
+//!
+//! Images are cut into overlapping input tiles of 6×6 (or 4×4) pixels, one for each 4×4 (2×2)
+//! outputs. A chunk of tiles that fits the second-level cache is transformed, multiplied with the
+//! transformed filters point by point, and transformed back: its intermediates never reach memory.
+//! Channels are the contiguous axis, so a chunk's values at one point are a matrix that the
+//! micro-kernel reads as it is.
+
+mod filter_gradient;
+mod minimal;
+mod tiles;
+
+use std::marker::PhantomData;
+
+use crate::conv::correlation::{Correlation, Panels};
+use crate::conv::job::{Execution, ImageShape};
+use crate::conv::microkernel::{Finish, Loop, Strip, lanes};
+use crate::conv::params::Conv2dParams;
+use crate::conv::statistics::count_multiplications;
+use crate::error::Result;
+use crate::matmul::{Epilogue, with_scratch};
+use crate::simd::{Level, Real, dispatch};
+use crate::storage::Buffer;
+
+pub(super) use filter_gradient::filter_gradient;
+use minimal::Minimal;
+pub(super) use minimal::{Four, Two};
+use tiles::{Chunk, TransformFilters, TransformInput, TransformOutput};
+
+/// Numbers of both matrices of a chunk at all points: half of a second-level cache of 1 MiB.
+const CHUNK: usize = 128 << 10;
+/// Tiles in a chunk, however many channels there are: below, filters are fetched too often.
+const FEWEST_TILES: usize = 28;
+
+/// Whether the algorithm exists for a geometry.
+pub(super) fn is_possible(params: &Conv2dParams) -> bool {
+    let axis_fits = |axis: &crate::conv::padding::WindowAxis| {
+        axis.kernel == 3 && axis.stride == 1 && axis.dilation == 1
+    };
+    params.groups == 1 && axis_fits(&params.rows) && axis_fits(&params.columns)
+}
+
+/// How the outputs of one convolution are cut into tiles.
+#[derive(Clone, Copy, Debug)]
+struct Tiling {
+    batch: usize,
+    /// Tiles down and across an image.
+    rows: usize,
+    columns: usize,
+    /// Tiles in a chunk, at most.
+    chunk: usize,
+}
+
+impl Tiling {
+    /// `widths` are the numbers in a row of each of the two matrices.
+    fn new<M: Minimal>(batch: usize, outputs: ImageShape, widths: [usize; 2]) -> Self {
+        let rows = outputs.height.div_ceil(M::OUTPUT);
+        let columns = outputs.width.div_ceil(M::OUTPUT);
+        let chunk = CHUNK / (M::POINTS * (widths[0] + widths[1]));
+        Tiling {
+            batch,
+            rows,
+            columns,
+            chunk: chunk.max(FEWEST_TILES),
+        }
+    }
+
+    /// Images of a block of work, and rows of tiles in each: about a chunk.
+    fn block(&self) -> [usize; 2] {
+        let rows = (self.chunk / self.columns).max(1);
+        [(rows / self.rows).clamp(1, self.batch), rows.min(self.rows)]
+    }
+
+    /// The block that begins at row `first_row` of tiles of image `first_image`, cut into chunks
+    /// of nearly equal size.
+    fn chunks(
+        &self,
+        images: std::ops::Range<usize>,
+        rows: std::ops::Range<usize>,
+    ) -> impl Iterator<Item = Chunk> {
+        let columns = self.columns;
+        let tiles = images.len() * rows.len() * columns;
+        let count = tiles.div_ceil(self.chunk);
+        (0..count).map(move |i| Chunk {
+            images: images.clone(),
+            rows: rows.clone(),
+            columns,
+            tiles: i * tiles / count..(i + 1) * tiles / count,
+        })
+    }
+}
+
+/// `target = source ⋆ w`, finished by `epilogue`; `correlation` is the forward direction or the
+/// only phase of the transpose.
+pub(super) fn correlate<T: Real, M: Minimal>(
+    operation: &str,
+    execution: Execution,
+    correlation: &Correlation,
+    batch: usize,
+    [source_shape, target_shape]: [ImageShape; 2],
+    source: &[T],
+    w: &[T],
+    epilogue: Epilogue<'_, T>,
+    target: &mut [T],
+) -> Result<()> {
+    if target.is_empty() {
+        return Ok(());
+    }
+    let Execution { par, level } = execution;
+    let channels = correlation.channels;
+    let panels = Panels::new::<T>(level, channels, correlation.targets);
+    let mut u = Buffer::unspecified(operation, M::POINTS * panels.len())?;
+    transform_filters::<T, M>(
+        operation,
+        execution,
+        correlation,
+        &panels,
+        w,
+        u.as_mut_slice(),
+    )?;
+    let whole = |channels: usize| channels.next_multiple_of(lanes::<T>(level));
+    let layer = Layer::<T, M> {
+        level,
+        source,
+        source_shape,
+        target_shape,
+        origin: [correlation.rows.offset, correlation.columns.offset],
+        widths: [whole(channels), whole(correlation.targets)],
+        panels,
+        u: u.as_slice(),
+        epilogue,
+        tiling: PhantomData,
+    };
+    let tiling = Tiling::new::<M>(batch, target_shape, layer.widths);
+    let [images, rows] = tiling.block();
+    let image_len = target_shape.len();
+    if images > 1 {
+        par.for_chunks(target, images * image_len, |i, target| {
+            let first = i * images;
+            for chunk in tiling.chunks(first..first + target.len() / image_len, 0..tiling.rows) {
+                layer.compute(&chunk, target);
+            }
+        });
+    } else {
+        par.for_chunks(target, image_len, |image, target| {
+            let block_len = rows * M::OUTPUT * target_shape.row_len();
+            par.for_chunks(target, block_len, |i, target| {
+                let rows = i * rows..((i + 1) * rows).min(tiling.rows);
+                for chunk in tiling.chunks(image..image + 1, rows) {
+                    layer.compute(&chunk, target);
+                }
+            });
+        });
+    }
+    Ok(())
+}
+
+/// `U = G g Gᵀ`, panel by panel: within a panel a matrix of `channels` rows for each point.
+fn transform_filters<T: Real, M: Minimal>(
+    operation: &str,
+    execution: Execution,
+    correlation: &Correlation,
+    panels: &Panels,
+    w: &[T],
+    u: &mut [T],
+) -> Result<()> {
+    let Execution { par, level } = execution;
+    let by_tap = correlation.panels::<T>(level);
+    let mut packed = Buffer::unspecified(operation, by_tap.len())?;
+    correlation.pack(
+        par,
+        &by_tap,
+        w,
+        correlation.columns.taps,
+        packed.as_mut_slice(),
+    );
+    let packed = packed.as_slice();
+    let chunk = M::POINTS * panels.chunk();
+    par.for_chunks(u, chunk, |panel, u| {
+        let start = by_tap.panel(panel).start;
+        let len = by_tap.panel_len(panel);
+        let filters = &packed[start..start + len];
+        let tiling = PhantomData::<M>;
+        dispatch(level, TransformFilters { filters, u, tiling });
+    });
+    Ok(())
+}
+
+/// What every chunk of one convolution shares.
+struct Layer<'a, T, M> {
+    level: Level,
+    source: &'a [T],
+    source_shape: ImageShape,
+    target_shape: ImageShape,
+    origin: [isize; 2],
+    /// Numbers in a row of transformed inputs, and of products.
+    widths: [usize; 2],
+    panels: Panels,
+    u: &'a [T],
+    epilogue: Epilogue<'a, T>,
+    tiling: PhantomData<M>,
+}
+
+impl<T: Real, M: Minimal> Layer<'_, T, M> {
+    /// Computes the outputs of `chunk`; `target` are the rows of its whole block.
+    fn compute(&self, chunk: &Chunk, target: &mut [T]) {
+        let tiles = chunk.tiles.len();
+        let targets = self.target_shape.channels;
+        count_multiplications([M::POINTS, tiles, self.source_shape.channels, targets]);
+        let [v_len, m_len] = self.widths.map(|width| M::POINTS * tiles * width);
+        let patch_len = M::POINTS * self.source_shape.channels;
+        let tiling = PhantomData::<M>;
+        with_scratch(v_len + m_len + patch_len, |scratch: &mut [T]| {
+            let (v, scratch) = scratch.split_at_mut(v_len);
+            let (m, patch) = scratch.split_at_mut(m_len);
+            let transform_input = TransformInput {
+                chunk,
+                source: self.source,
+                shape: self.source_shape,
+                origin: self.origin,
+                width: self.widths[0],
+                v,
+                patch,
+                tiling,
+            };
+            dispatch(self.level, transform_input);
+            self.multiply(tiles, v, m);
+            let transform_output = TransformOutput {
+                chunk,
+                m,
+                width: self.widths[1],
+                shape: self.target_shape,
+                epilogue: self.epilogue,
+                target,
+                tiling,
+            };
+            dispatch(self.level, transform_output);
+        });
+    }
+
+    /// `M = V · U` at each point.
+    fn multiply(&self, tiles: usize, v: &[T], m: &mut [T]) {
+        let channels = self.source_shape.channels;
+        let [v_width, m_width] = self.widths;
+        for point in 0..M::POINTS {
+            for panel in (0..self.panels.count()).map(|p| self.panels.panel(p)) {
+                let inner = Loop {
+                    count: channels,
+                    a: 1,
+                    b: panel.width,
+                };
+                let u = M::POINTS * panel.start + point * channels * panel.width;
+                let strip = Strip {
+                    a: &v[point * tiles * v_width..],
+                    a_row: v_width,
+                    b: &self.u[u..],
+                    c_row: m_width,
+                    rows: tiles,
+                    // Also the columns that fill up a vector: they are zeros.
+                    columns: panel.width,
+                    sum: [Loop::ONCE, Loop::ONCE, inner],
+                    finish: Finish::Store {
+                        bias: None,
+                        relu: false,
+                    },
+                };
+                strip.run(self.level, &mut m[point * tiles * m_width + panel.first..]);
+            }
+        }
+    }
+}
