@@ -1,5 +1,6 @@
 //! Every algorithm, level and direction against a naive oracle over a grid of geometries.
 
+mod accuracy;
 mod grid;
 mod oracle;
 mod tensors;

@@ -1,6 +1,6 @@
 //! The operations on tensors: views, errors, and relations between the three directions.
 
-use crate::conv::{Conv2dOptions, Conv2dParams, Padding};
+use crate::conv::{Conv2dOptions, Conv2dParams, ConvAlgorithm, Padding};
 use crate::tensor::Tensor;
 
 fn counting(shape: &[usize]) -> Tensor<f64> {
@@ -75,6 +75,27 @@ fn errors_name_the_operands() {
             "conv2d_filter_gradient: the input has 2 channels but the filters expect 1"
         )
     );
+}
+
+#[test]
+fn winograd_refuses_what_it_cannot_compute() {
+    let options = Conv2dOptions::new().algorithm(ConvAlgorithm::Winograd);
+    let x = counting(&[1, 9, 9, 2]);
+    let w = counting(&[3, 3, 2, 6]);
+    let message = |error: crate::Error| error.to_string().lines().next().unwrap().to_string();
+    assert_eq!(
+        message(x.conv2d(&w, &options).unwrap_err()),
+        "conv2d: Winograd's algorithm computes with f32, not f64"
+    );
+    let (x, w) = (x.cast::<f32>(), w.cast::<f32>());
+    assert!(x.conv2d(&w, &options).is_ok());
+    for options in [options.stride([1, 2]), options.dilation([2, 1])] {
+        let error = x.conv2d(&w, &options).unwrap_err();
+        assert_eq!(
+            message(error),
+            "conv2d: Winograd's algorithm takes kernels of 3×3, stride 1, dilation 1 and one group"
+        );
+    }
 }
 
 #[test]

@@ -5,6 +5,20 @@
 //! transformed filters point by point, and transformed back: its intermediates never reach memory.
 //! Channels are the contiguous axis, so a chunk's values at one point are a matrix that the
 //! micro-kernel reads as it is.
+//!
+//! # Accuracy
+//!
+//! The largest error against `f64` on normally distributed data with 64 input and 48 output
+//! channels, in units of the largest result (`tests/accuracy.rs` holds the bounds):
+//!
+//! | | forward | input gradient | filter gradient |
+//! |---|---|---|---|
+//! | direct, im2col | 1.0e-6 | 0.7e-6 | 0.2e-6 |
+//! | F(2×2, 3×3) | 0.3e-6 | 0.3e-6 | 0.3e-6 |
+//! | F(4×4, 3×3) | 1.3e-6 | 1.2e-6 | 0.7e-6 |
+//!
+//! The transforms add to the error, but the sums over channels that they frame are nine times
+//! shorter than those of a direct computation.
 
 mod filter_gradient;
 mod minimal;

@@ -1,0 +1,56 @@
+//! Counters of convolutions. Alone in its process: the counters belong to the whole of it.
+
+use tensor::{Conv2dOptions, ConvStatistics, Padding, Tensor, conv_statistics};
+
+/// What `work` adds to the counters.
+fn counted(work: impl FnOnce()) -> ConvStatistics {
+    let before = conv_statistics();
+    work();
+    let mut after = conv_statistics();
+    after.multiplications -= before.multiplications;
+    after.direct_multiplications -= before.direct_multiplications;
+    after.im2col -= before.im2col;
+    after.direct -= before.direct;
+    after.winograd -= before.winograd;
+    after.winograd_2x2 -= before.winograd_2x2;
+    after.depthwise -= before.depthwise;
+    after
+}
+
+/// Forward and both gradients.
+fn all_directions(input: [usize; 4], filters: [usize; 4], options: Conv2dOptions) {
+    let x = Tensor::<f32>::ones(input).unwrap();
+    let w = Tensor::ones(filters).unwrap();
+    let y = x.conv2d(&w, &options).unwrap();
+    y.conv2d_input_gradient(&w, &input, &options).unwrap();
+    x.conv2d_filter_gradient(&y, &filters, &options).unwrap();
+}
+
+#[test]
+fn winograd_does_its_quarter_of_the_multiplications() {
+    let valid = Conv2dOptions::new();
+    let same = valid.padding(Padding::Same);
+    // The layers with many channels of a small image classifier, one image each.
+    for (input, filters, options) in [
+        ([1, 100, 100, 32], [3, 3, 32, 32], valid),
+        ([1, 49, 49, 32], [3, 3, 32, 64], same),
+        ([1, 49, 49, 64], [3, 3, 64, 64], valid),
+        ([1, 28, 28, 32], [3, 3, 32, 32], same),
+    ] {
+        let counted = counted(|| all_directions(input, filters, options));
+        assert_eq!(counted.winograd, 3, "{counted:?}");
+        let ratio = counted.multiplications as f64 / counted.direct_multiplications as f64;
+        assert!((0.25..=0.3).contains(&ratio), "{input:?}: {ratio}");
+    }
+    // Few channels in, or a large kernel: computed directly.
+    for (input, filters, options) in [
+        ([1, 100, 100, 3], [3, 3, 3, 32], same),
+        ([2, 16, 18, 8], [5, 5, 8, 8], valid),
+    ] {
+        let counted = counted(|| all_directions(input, filters, options));
+        assert_eq!((counted.direct, counted.winograd), (3, 0), "{counted:?}");
+        let ratio = counted.multiplications as f64 / counted.direct_multiplications as f64;
+        // The input gradient of a valid convolution also meets the zeros around its input.
+        assert!((1.0..1.3).contains(&ratio), "{input:?}: {ratio}");
+    }
+}
