@@ -44,7 +44,7 @@ impl<T: Float> Var<T> {
     }
 }
 
-/// `dy` where the rectifier's output `y` is positive, else 0. A step has derivative 0, so `y` is a
+/// 0 where the rectifier's output `y` is 0, else `dy`, also for NaN. A step has derivative 0, so `y` is a
 /// constant here.
 pub(crate) fn relu_gradient<T: Float>(y: &Tensor<T>, dy: &Var<T>) -> Result<Var<T>> {
     ReluGradient { y: y.clone() }.apply(&[dy])
@@ -61,7 +61,7 @@ impl<T: Float> Op<T> for ReluGradient<T> {
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [dy] = inputs.exactly()?;
         self.y
-            .zip_map(dy, |y, dy| if y > T::ZERO { dy } else { T::ZERO })
+            .zip_map(dy, |y, dy| if y <= T::ZERO { T::ZERO } else { dy })
     }
     fn saves(&self) -> Saves {
         Saves::NOTHING
@@ -121,7 +121,8 @@ impl<T: Float> Op<T> for Elu {
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients().of(0, || {
             let x = at.input(0)?;
-            let positive = x.value().gt(&Tensor::scalar(T::ZERO))?;
+            // Also true for NaN, whose gradient then is `dy`.
+            let positive = x.value().le(&Tensor::scalar(T::ZERO))?.not();
             // e⁰ instead of eˣ above 0: an overflow there would turn its gradient of 0 into NaN.
             let below = x.masked_fill(&positive, T::ZERO)?.exp() * self.alpha;
             dy.mul(&below.masked_fill(&positive, T::ONE)?)
@@ -132,7 +133,7 @@ impl<T: Float> Op<T> for Elu {
 pub(crate) fn entries() -> Vec<OpEntry> {
     vec![
         OpEntry::new("relu", "`max(x, 0)`", "`dy` where `y > 0`, else 0")
-            .edges("at 0: 0; NaN stays NaN, with gradient 0")
+            .edges("at 0: 0; NaN stays NaN, with gradient `dy`")
             .sample(&[&[3, 4]], |v| Ok(v[0].relu())),
         OpEntry::new(
             "leaky_relu",

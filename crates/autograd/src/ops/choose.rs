@@ -58,10 +58,8 @@ impl<T: Float> Var<T> {
     /// # Errors
     /// If there are fewer than two axes.
     #[track_caller]
-    pub fn upper_triangle(&self, diagonal: isize) -> Result<Var<T>> {
-        let lower = self.positions("upper_triangle", |row, column| {
-            column.saturating_sub(row) < diagonal
-        })?;
+    pub fn triu(&self, diagonal: isize) -> Result<Var<T>> {
+        let lower = self.positions("triu", |row, column| column.saturating_sub(row) < diagonal)?;
         self.masked_fill(&lower, T::ZERO)
     }
 
@@ -71,10 +69,8 @@ impl<T: Float> Var<T> {
     /// # Errors
     /// If there are fewer than two axes.
     #[track_caller]
-    pub fn lower_triangle(&self, diagonal: isize) -> Result<Var<T>> {
-        let upper = self.positions("lower_triangle", |row, column| {
-            column.saturating_sub(row) > diagonal
-        })?;
+    pub fn tril(&self, diagonal: isize) -> Result<Var<T>> {
+        let upper = self.positions("tril", |row, column| column.saturating_sub(row) > diagonal)?;
         self.masked_fill(&upper, T::ZERO)
     }
 
@@ -220,16 +216,16 @@ pub(crate) fn entries() -> Vec<OpEntry> {
         .edges("at a bound 1; NaN stays NaN, with gradient 0")
         .sample(&[&[3, 4]], |v| v[0].clamp(-0.75, 1.25)),
         OpEntry::new(
-            "upper_triangle",
+            "triu",
             "`x` on and above a diagonal, else 0",
             "`dy` there, else 0",
         )
-        .sample(&[&[2, 3, 4]], |v| v[0].upper_triangle(1)),
+        .sample(&[&[2, 3, 4]], |v| v[0].triu(1)),
         OpEntry::new(
-            "lower_triangle",
+            "tril",
             "`x` on and below a diagonal, else 0",
             "`dy` there, else 0",
         )
-        .sample(&[&[4, 3]], |v| v[0].lower_triangle(-1)),
+        .sample(&[&[4, 3]], |v| v[0].tril(-1)),
     ]
 }

@@ -5,8 +5,11 @@ mod activation;
 mod arithmetic;
 mod choose;
 mod conv;
+mod dropout;
 mod elementwise;
 mod extremes;
+mod index;
+mod join;
 mod operators;
 mod pool;
 mod powers;
@@ -33,12 +36,15 @@ pub(crate) fn entries() -> Vec<OpEntry> {
         choose::entries,
         shape::entries,
         views::entries,
+        join::entries,
+        index::entries,
         reduce::entries,
         extremes::entries,
         scan::entries,
         softmax::entries,
         conv::entries,
         pool::entries,
+        dropout::entries,
     ];
     families.iter().flat_map(|entries| entries()).collect()
 }

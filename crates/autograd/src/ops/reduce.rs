@@ -69,7 +69,7 @@ impl<T: Float> Var<T> {
         LogSumExp { axes: axes.into() }.apply(&[self])
     }
 
-    /// The `p`-norm `(Σ |x|ᵖ)^(1/p)` over `axes`, `p ≥ 1`; `p = ∞` is the largest magnitude.
+    /// The `p`-norm `(Σ |x|ᵖ)^(1/p)` over `axes`, `p > 0`; `p = ∞` is the largest magnitude.
     /// Derivative: `sign(x) · (|x| / y)^(p−1) · dy`, and 0 where the norm is 0; for `p = ∞`, equal
     /// shares for the elements of largest magnitude.
     ///
@@ -86,7 +86,7 @@ impl<T: Float> Var<T> {
     /// ```
     ///
     /// # Errors
-    /// If `p` is below 1 or NaN, or an axis does not exist or is named twice, or for `p = ∞` if
+    /// If `p` is not positive, or an axis does not exist or is named twice, or for `p = ∞` if
     /// there are no elements.
     #[track_caller]
     pub fn norm(&self, p: f64, axes: impl Into<Axes>) -> Result<Var<T>> {
@@ -97,8 +97,8 @@ impl<T: Float> Var<T> {
         if p == 1.0 {
             return self.abs().sum(axes);
         }
-        if p.is_nan() || p < 1.0 {
-            return Err(Error::value("norm", "p is not at least 1").with("p", p));
+        if p.is_nan() || p <= 0.0 {
+            return Err(Error::value("norm", "p is not positive").with("p", p));
         }
         // Scaled by the largest magnitude, so that no power overflows or vanishes; the scale is
         // constant, as the norm of x / s times s does not depend on s.
@@ -109,9 +109,13 @@ impl<T: Float> Var<T> {
         let usable = |s: T| s.is_finite() && s > T::ZERO;
         scale = scale.map(move |s| if usable(s) { s } else { T::ONE });
         let scale = Var::constant(scale);
-        let sum = (self.div(&scale)?)
-            .abs()
+        let magnitudes = self.div(&scale)?.abs();
+        // Below 1 a power has an infinite slope at 0; a zero adds nothing, and gets gradient 0.
+        let zeros = magnitudes.value().eq(&Tensor::scalar(T::ZERO))?;
+        let sum = magnitudes
+            .masked_fill(&zeros, T::ONE)?
             .powf(p)
+            .masked_fill(&zeros, T::ZERO)?
             .sum(keepdims(axes.clone()))?;
         let zero = sum.value().eq(&Tensor::scalar(T::ZERO))?;
         let safe = sum.masked_fill(&zero, T::ONE)?;
@@ -238,7 +242,7 @@ pub(crate) fn entries() -> Vec<OpEntry> {
         "`dy sign(x) (|x|/y)^(p−1)`",
     )
     .edges("0 where the norm is 0; equal shares for ties at `p = ∞`; no overflow on the way");
-    for p in [1.0, 2.0, 3.5, f64::INFINITY] {
+    for p in [0.5, 1.0, 2.0, 3.5, f64::INFINITY] {
         norm = norm.sample(&[&[3, 4]], move |v| v[0].norm(p, 1)).distinct();
     }
     vec![

@@ -120,7 +120,7 @@ impl<T: Float> Op<T> for CumulativeProduct {
             }
             // Quadratic in the length, but exact: Σ over k ≥ i of dyₖ · Π of xⱼ, j ≤ k, j ≠ i.
             let (x, dy) = (x.swap_axes(self.axis, -1)?, dy.swap_axes(self.axis, -1)?);
-            let products = others(&x)?.cumprod(-1)?.upper_triangle(0)?;
+            let products = others(&x)?.cumprod(-1)?.triu(0)?;
             products
                 .mul(&dy.expand_dims(-2)?)?
                 .sum(-1)?

@@ -57,8 +57,10 @@ impl<T: Float> Var<T> {
     /// `0..classes`.
     #[track_caller]
     pub fn softmax_cross_entropy(&self, labels: &Tensor<i64>) -> Result<Var<T>> {
-        let targets = one_hot(labels, self.shape())?;
-        SoftmaxCrossEntropy.apply(&[self, &Var::constant(targets)])
+        ClassCrossEntropy {
+            labels: labels.clone(),
+        }
+        .apply(&[self])
     }
 
     /// The cross-entropy `−Σ tᵢ · ln softmax(x)ᵢ` of each row of scores (logits) with its target
@@ -84,35 +86,6 @@ impl<T: Float> Var<T> {
     pub fn softmax_cross_entropy_with(&self, targets: &Var<T>) -> Result<Var<T>> {
         SoftmaxCrossEntropy.apply(&[self, targets])
     }
-}
-
-/// 1 at the label of each row of `shape`, 0 elsewhere.
-fn one_hot<T: Float>(labels: &Tensor<i64>, shape: &Shape) -> Result<Tensor<T>> {
-    let operation = "softmax_cross_entropy";
-    let fits = shape
-        .split_last()
-        .filter(|(_, rows)| **rows == labels.shape()[..]);
-    let Some((&classes, _)) = fits else {
-        return Err(
-            Error::shape(operation, "there must be one label for each row")
-                .with("scores", shape)
-                .with("labels", labels.shape()),
-        );
-    };
-    for label in labels.iter() {
-        if usize::try_from(label).is_ok_and(|label| label < classes) {
-            continue;
-        }
-        return Err(Error::index(operation, format!("{label} is no class"))
-            .with("scores", shape)
-            .fix(format!("labels go from 0 to {}", classes.saturating_sub(1))));
-    }
-    let mut out = Tensor::zeros(shape)?;
-    let rows = out.make_mut().chunks_exact_mut(classes.max(1));
-    for (row, label) in rows.zip(labels.iter()) {
-        row[label as usize] = T::ONE;
-    }
-    Ok(out)
 }
 
 struct Softmax {
@@ -161,6 +134,70 @@ impl<T: Float> Op<T> for LogSoftmax {
         at.gradients().of(0, || {
             let y = at.output()?;
             dy.sub(&y.exp().mul(&dy.sum(keepdims(self.axis))?)?)
+        })
+    }
+    fn flops(&self, _inputs: &[&Shape], output: &Shape) -> u64 {
+        3 * output.elements() as u64
+    }
+}
+
+/// Cross-entropy with class numbers.
+struct ClassCrossEntropy {
+    labels: Tensor<i64>,
+}
+
+impl<T: Float> Op<T> for ClassCrossEntropy {
+    fn name(&self) -> &str {
+        "softmax_cross_entropy"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [scores] = inputs.exactly()?;
+        scores.softmax_cross_entropy(&self.labels)
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+    fn extra_bytes(&self) -> usize {
+        self.labels.len() * size_of::<i64>()
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        at.gradients().of(0, || {
+            let gradient = ClassCrossEntropyGradient {
+                labels: self.labels.clone(),
+            };
+            dy.expand_dims(-1)?.mul(&gradient.apply(&[&at.input(0)?])?)
+        })
+    }
+    fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
+        inputs.first().map_or(0, |x| 3 * x.elements() as u64)
+    }
+}
+
+/// `softmax(x) − one_hot(label)`.
+struct ClassCrossEntropyGradient {
+    labels: Tensor<i64>,
+}
+
+impl<T: Float> Op<T> for ClassCrossEntropyGradient {
+    fn name(&self) -> &str {
+        "softmax_cross_entropy_gradient"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [scores] = inputs.exactly()?;
+        scores.softmax_cross_entropy_gradient(&self.labels)
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+    fn extra_bytes(&self) -> usize {
+        self.labels.len() * size_of::<i64>()
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        // The labels are constant: what is left is the derivative of softmax.
+        at.gradients().of(0, || {
+            let y = at.input(0)?.softmax(-1)?;
+            let product = dy.mul(&y)?;
+            product.sub(&y.mul(&product.sum(keepdims(-1))?)?)
         })
     }
     fn flops(&self, _inputs: &[&Shape], output: &Shape) -> u64 {

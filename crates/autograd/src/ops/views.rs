@@ -156,7 +156,7 @@ impl<T: Float> Var<T> {
     /// # Errors
     /// If the axis does not exist, or the sizes do not add up to it.
     #[track_caller]
-    pub fn split(&self, axis: isize, sizes: &[usize]) -> Result<Vec<Var<T>>> {
+    pub fn split(&self, sizes: &[usize], axis: isize) -> Result<Vec<Var<T>>> {
         let resolved = self.shape().axis("split", axis)?;
         let total = sizes.iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
         if total != Some(self.shape()[resolved]) {
@@ -336,7 +336,7 @@ pub(crate) fn entries() -> Vec<OpEntry> {
             "each `dy` placed among zeros",
         )
         .sample(&[&[5, 2]], |v| {
-            let pieces = v[0].split(0, &[2, 0, 3])?;
+            let pieces = v[0].split(&[2, 0, 3], 0)?;
             pieces[0].sum(0)?.mul(&pieces[2].slice_axis(0, 1..)?)
         }),
     ]

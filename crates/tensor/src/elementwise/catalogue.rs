@@ -326,7 +326,7 @@ macro_rules! elementwise_catalogue {
                 forward: T::constant(1.050_700_987_355_480_5)
                     * if x > T::ZERO { x } else { T::constant(1.673_263_242_354_377_2) * x.exp_m1() },
                 derivative(x): {
-                    let positive = x.value().gt(&tensor::Tensor::scalar(T::ZERO))?;
+                    let positive = x.value().le(&tensor::Tensor::scalar(T::ZERO))?.not();
                     // e⁰ instead of eˣ above 0: no overflow can meet the gradient of 0 there.
                     let below = x.masked_fill(&positive, T::ZERO)?.exp() * 1.758_099_340_847_376_8;
                     below.masked_fill(&positive, T::constant(1.050_700_987_355_480_5))?
