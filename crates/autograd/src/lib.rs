@@ -19,6 +19,8 @@
 #![deny(missing_docs)]
 
 mod anomaly;
+mod custom;
+mod functional;
 mod gradcheck;
 mod op;
 mod ops;
@@ -27,6 +29,10 @@ mod samples;
 mod tape;
 mod var;
 
+pub use custom::{checkpoint, custom_gradient};
+pub use functional::{
+    Outcome, grad, hessian, hessian_vector_product, jacobian, jvp, value_and_grad, vjp,
+};
 pub use gradcheck::{GradCheck, gradcheck, gradgradcheck};
 pub use op::{Backward, InputGradients, Inputs, Op, Saves};
 pub use ops::{CatalogueEntry, Elementwise, elementwise};

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use tensor::{Error, ErrorKind, Float, Result, Shape, Tensor};
 
 use crate::tape::{CONSTANT, NodeId, Operation, Tape};
-use crate::var::Var;
+use crate::var::{Recording, Var, recording};
 
 /// A differentiable operation with any number of inputs and one output.
 ///
@@ -143,7 +143,16 @@ fn common_tape<T: Float>(name: &str, inputs: &[&Var<T>]) -> Result<Option<Tape<T
         )
         .fix("record on one tape, or call `detach()` on the values of the other"));
     }
-    Ok(crate::var::is_recording().then(|| first.clone()))
+    match recording() {
+        Recording::On => Ok(Some(first.clone())),
+        Recording::Off => Ok(None),
+        Recording::Refused => Err(Error::new(
+            ErrorKind::Gradient,
+            name,
+            "a closure uses a tracked variable that it was not given, whose gradient would be lost",
+        )
+        .fix("pass the variable as an input, or `detach()` it")),
+    }
 }
 
 /// The input values of [`Op::forward`].

@@ -139,7 +139,18 @@ impl<'a, T: Float> Pass<'a, T> {
     }
 
     /// Hands the complete gradient of node `id` on to its inputs.
-    fn step(&mut self, id: NodeId, gradient: Var<T>) -> Result<()> {
+    fn step(&mut self, id: NodeId, mut gradient: Var<T>) -> Result<()> {
+        for hook in self.tape.0.hooks_of(id) {
+            let replaced = hook(&gradient)?;
+            if replaced.shape() != gradient.shape() {
+                return Err(
+                    gradient_error("on_gradient", "the hook changed the gradient's shape")
+                        .with("gradient", gradient.shape())
+                        .with("returned", replaced.shape()),
+                );
+            }
+            gradient = replaced;
+        }
         let operation = {
             let nodes = &mut self.tape.0.nodes.borrow_mut()[..];
             let node = &mut nodes[id as usize];
@@ -344,6 +355,39 @@ impl<T: Float> Gradients<T> {
         var.id()
             .filter(|_| same)
             .and_then(|id| self.by_node.get(&id))
+    }
+
+    /// Adds the gradients of another reverse pass over the same tape, as for a loss that is the
+    /// sum of both losses.
+    ///
+    /// ```
+    /// use autograd::Tape;
+    /// use tensor::Tensor;
+    /// let tape = Tape::new();
+    /// let x = tape.variable(Tensor::scalar(3.0));
+    /// let mut total = x.square().backward()?;
+    /// total.accumulate(&x.exp().backward()?)?;
+    /// assert_eq!(total.of(&x)?.item()?, 6.0 + 3f64.exp());
+    /// # Ok::<(), autograd::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the passes ran over different tapes.
+    pub fn accumulate(&mut self, other: &Gradients<T>) -> Result<()> {
+        if !self.tape.is_same(&other.tape) {
+            return Err(gradient_error(
+                "accumulate",
+                "the gradients belong to two tapes",
+            ));
+        }
+        for (&id, gradient) in &other.by_node {
+            let sum = match self.by_node.get(&id) {
+                Some(own) => own.add(gradient)?,
+                None => gradient.clone(),
+            };
+            self.by_node.insert(id, sum);
+        }
+        Ok(())
     }
 
     /// Takes the gradient out, so that its memory can be written to.

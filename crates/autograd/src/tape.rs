@@ -5,6 +5,7 @@
 //! order: nothing recurses, however deep the graph.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -39,6 +40,9 @@ pub(crate) const CONSTANT: NodeId = NodeId::MAX;
 #[derive(Clone)]
 pub struct Tape<T: Float = f32>(pub(crate) Rc<Record<T>>);
 
+/// A function that sees, and may replace, the gradient of a value.
+pub(crate) type Hook<T> = Rc<dyn Fn(&Var<T>) -> Result<Var<T>>>;
+
 /// What all handles of one tape share.
 pub(crate) struct Record<T: Float> {
     pub(crate) nodes: RefCell<Vec<Node<T>>>,
@@ -46,6 +50,7 @@ pub(crate) struct Record<T: Float> {
     scopes: RefCell<Vec<Rc<str>>>,
     current_scope: Cell<u32>,
     pub(crate) detect_anomalies: Cell<bool>,
+    hooks: RefCell<HashMap<NodeId, Vec<Hook<T>>>>,
     /// The first anomaly met, which the next reverse pass reports.
     pub(crate) anomaly: RefCell<Option<Error>>,
 }
@@ -90,6 +95,7 @@ impl<T: Float> Tape<T> {
             scopes: RefCell::new(vec!["".into()]),
             current_scope: Cell::new(0),
             detect_anomalies: Cell::new(false),
+            hooks: RefCell::new(HashMap::new()),
             anomaly: RefCell::new(None),
         }))
     }
@@ -252,6 +258,21 @@ impl<T: Float> Record<T> {
         let id = nodes.len() as NodeId;
         nodes.push(node);
         id
+    }
+
+    pub(crate) fn add_hook(&self, id: NodeId, hook: Hook<T>) {
+        self.hooks.borrow_mut().entry(id).or_default().push(hook);
+    }
+
+    /// The hooks of node `id`, in the order of their registration.
+    pub(crate) fn hooks_of(&self, id: NodeId) -> Vec<Hook<T>> {
+        let hooks = self.hooks.borrow();
+        // Nearly no tape has hooks: spare the others a hash per node.
+        if hooks.is_empty() {
+            Vec::new()
+        } else {
+            hooks.get(&id).cloned().unwrap_or_default()
+        }
     }
 
     pub(crate) fn scope(&self) -> u32 {

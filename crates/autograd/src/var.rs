@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::rc::Rc;
 
 use tensor::{Error, ErrorKind, Float, Result, Shape, Tensor};
 
@@ -138,6 +139,35 @@ impl<T: Float> Var<T> {
         Reverse::new(self)
     }
 
+    /// Calls `hook` with the complete gradient of this value in every reverse pass that reaches
+    /// it; what it returns takes the gradient's place.
+    ///
+    /// ```
+    /// use autograd::Tape;
+    /// use tensor::Tensor;
+    /// let tape = Tape::new();
+    /// let x = tape.variable(Tensor::scalar(3.0));
+    /// let y = x.square();
+    /// y.on_gradient(|dy| Ok(dy * 0.5))?; // halves what flows back through y
+    /// assert_eq!(y.exp().backward()?.of(&x)?.item()?, 0.5 * 9f64.exp() * 6.0);
+    /// # Ok::<(), autograd::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the value is a constant: no gradient ever reaches it.
+    pub fn on_gradient(&self, hook: impl Fn(&Var<T>) -> Result<Var<T>> + 'static) -> Result<()> {
+        match &self.place {
+            Some(place) => {
+                place.tape.0.add_hook(place.id, Rc::new(hook));
+                Ok(())
+            }
+            None => Err(
+                gradient_error("on_gradient", "no gradient reaches a constant")
+                    .with("shape", self.shape()),
+            ),
+        }
+    }
+
     /// The name of what recorded the value, for errors: "`exp`", "variable", "constant".
     pub(crate) fn description(&self) -> String {
         let Some(place) = &self.place else {
@@ -185,17 +215,28 @@ impl<T: Float> fmt::Debug for Var<T> {
     }
 }
 
-thread_local! {
-    static RECORDING: Cell<bool> = const { Cell::new(true) };
+/// What happens to operations on tracked values on this thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recording {
+    /// They are recorded.
+    On,
+    /// They run like operations on constants.
+    Off,
+    /// They are an error: a closure uses a variable that it was not given.
+    Refused,
 }
 
-/// Whether operations on tracked values are recorded on this thread; see [`no_grad`].
-pub(crate) fn is_recording() -> bool {
+thread_local! {
+    static RECORDING: Cell<Recording> = const { Cell::new(Recording::On) };
+}
+
+/// What happens to operations on tracked values on this thread; see [`no_grad`].
+pub(crate) fn recording() -> Recording {
     RECORDING.get()
 }
 
-/// Restores the flag also when the body panics.
-struct Restore(bool);
+/// Restores the state also when the body panics.
+struct Restore(Recording);
 
 impl Drop for Restore {
     fn drop(&mut self) {
@@ -214,7 +255,13 @@ impl Drop for Restore {
 /// assert!(!y.is_tracked());
 /// ```
 pub fn no_grad<R>(body: impl FnOnce() -> R) -> R {
-    let _restore = Restore(RECORDING.replace(false));
+    let _restore = Restore(RECORDING.replace(Recording::Off));
+    body()
+}
+
+/// Runs `body`, in which an operation on a tracked value is an error.
+pub(crate) fn without_tracked<R>(body: impl FnOnce() -> R) -> R {
+    let _restore = Restore(RECORDING.replace(Recording::Refused));
     body()
 }
 

@@ -1,0 +1,169 @@
+//! Gradients of one's own: custom derivatives of compositions, and recomputation in the reverse
+//! pass.
+
+use std::rc::Rc;
+
+use tensor::{Float, Result, Tensor};
+
+use crate::functional::Alias;
+use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::tape::Tape;
+use crate::var::{Var, without_tracked};
+
+/// `forward(inputs)`, with `vjp(inputs, y, dy)` as its derivative instead of its own.
+///
+/// `vjp` returns one gradient per input, in tracked operations. Neither closure may use tracked
+/// variables other than its arguments: that is an error, not a missing gradient.
+///
+/// ```
+/// use autograd::{Tape, custom_gradient};
+/// use tensor::Tensor;
+///
+/// // Rounding has no useful derivative; the straight-through estimator takes that of `x ↦ x`.
+/// let tape = Tape::new();
+/// let x = tape.variable(Tensor::from([0.4, 1.6]));
+/// let rounded = custom_gradient(
+///     "round_straight_through",
+///     |x| Ok(x[0].value().map(f64::round).into()),
+///     |_x, _y, dy| Ok(vec![dy.clone()]),
+///     &[&x],
+/// )?;
+/// assert_eq!(rounded.value().to_vec(), [0.0, 2.0]);
+/// assert_eq!(rounded.sum(..)?.backward()?.of(&x)?.to_vec(), [1.0, 1.0]);
+/// # Ok::<(), autograd::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of `forward`.
+#[track_caller]
+pub fn custom_gradient<T: Float>(
+    name: &'static str,
+    forward: impl Fn(&[Var<T>]) -> Result<Var<T>> + 'static,
+    vjp: impl Fn(&[Var<T>], &Var<T>, &Var<T>) -> Result<Vec<Var<T>>> + 'static,
+    inputs: &[&Var<T>],
+) -> Result<Var<T>> {
+    CustomGradient { name, forward, vjp }.apply(inputs)
+}
+
+struct CustomGradient<F, G> {
+    name: &'static str,
+    forward: F,
+    vjp: G,
+}
+
+/// Constants with the values of `inputs`.
+fn constants<T: Float>(inputs: Inputs<'_, T>) -> Vec<Var<T>> {
+    inputs.all().iter().map(|&input| Var::from(input)).collect()
+}
+
+fn saved_inputs<T: Float>(at: &Backward<'_, T>) -> Result<Vec<Var<T>>> {
+    (0..at.arity()).map(|index| at.input(index)).collect()
+}
+
+impl<T, F, G> Op<T> for CustomGradient<F, G>
+where
+    T: Float,
+    F: Fn(&[Var<T>]) -> Result<Var<T>> + 'static,
+    G: Fn(&[Var<T>], &Var<T>, &Var<T>) -> Result<Vec<Var<T>>> + 'static,
+{
+    fn name(&self) -> &str {
+        self.name
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        without_tracked(|| (self.forward)(&constants(inputs))).map(Var::into_value)
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS | Saves::OUTPUT
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        let gradients = (self.vjp)(&saved_inputs(at)?, &at.output()?, dy)?;
+        let mut collected = at.gradients();
+        for (index, gradient) in gradients.into_iter().enumerate().take(at.arity()) {
+            collected = collected.of(index, || Ok(gradient))?;
+        }
+        Ok(collected)
+    }
+}
+
+/// `f(inputs)`, keeping only the inputs: the reverse pass runs `f` again for what it needs
+/// (activation checkpointing, Chen et al. 2016).
+///
+/// `f` must give the same result both times, and use no tracked variable other than its
+/// arguments: that is an error, not a missing gradient.
+///
+/// ```
+/// use autograd::{Tape, checkpoint};
+/// use tensor::Tensor;
+/// let tape = Tape::new();
+/// let x = tape.variable(Tensor::from([0.5, 1.0]));
+/// let y = checkpoint(|x| Ok(x[0].exp().sin().square()), &[&x])?;
+/// assert_eq!(tape.len(), 2); // the variable and one operation, whatever `f` does inside
+/// let gradients = y.sum(..)?.backward()?;
+/// # assert_eq!(gradients.of(&x)?.shape(), &[2]);
+/// # Ok::<(), autograd::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of `f`.
+#[track_caller]
+pub fn checkpoint<T: Float>(
+    f: impl Fn(&[Var<T>]) -> Result<Var<T>> + 'static,
+    inputs: &[&Var<T>],
+) -> Result<Var<T>> {
+    Checkpoint { f: Rc::new(f) }.apply(inputs)
+}
+
+struct Checkpoint<F> {
+    f: Rc<F>,
+}
+
+impl<T: Float, F: Fn(&[Var<T>]) -> Result<Var<T>> + 'static> Op<T> for Checkpoint<F> {
+    fn name(&self) -> &str {
+        "checkpoint"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        without_tracked(|| (self.f)(&constants(inputs))).map(Var::into_value)
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        let saved = saved_inputs(at)?;
+        let differentiable = saved.iter().any(Var::is_tracked) || dy.is_tracked();
+        let tape = saved.iter().find_map(Var::tape).or(dy.tape()).cloned();
+        let tape = tape.unwrap_or_else(Tape::new);
+        let again = saved
+            .iter()
+            .map(|x| match x.is_tracked() {
+                true => Alias.apply(&[x]),
+                false => Ok(tape.variable(x.value().clone())),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let y = (self.f)(&again)?;
+        if !y.is_tracked() {
+            // `f` ignores its inputs, so every gradient is zero, and is said to be.
+            return (0..at.arity()).try_fold(at.gradients(), |all, i| {
+                all.of(i, || Ok(saved[i].zeros_like()))
+            });
+        }
+        let wanted: Vec<&Var<T>> = again
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| at.wants(*i))
+            .map(|(_, x)| x)
+            .collect();
+        let mut pass = y.reverse().seed(dy).only(&wanted);
+        if differentiable {
+            pass = pass.create_graph();
+        }
+        let gradients = pass.run()?;
+        again
+            .iter()
+            .enumerate()
+            .try_fold(at.gradients(), |all, (i, x)| {
+                all.of(i, || {
+                    Ok(gradients.get(x).cloned().unwrap_or_else(|| x.zeros_like()))
+                })
+            })
+    }
+}
