@@ -8,20 +8,24 @@ mod options;
 use options::Options;
 
 fn main() -> nn::Result<()> {
-    let options = Options::parse();
+    let options = Options::from_command_line()?;
     let data = options.load()?;
-    println!("{}", options.headline(&data));
-    let y_train = to_categorical(&data.y_train, data.labels.len())?;
-    let y_test = to_categorical(&data.y_test, data.labels.len())?;
+    let x_train = data.x_train / 256.0;
+    let x_test = data.x_test / 256.0;
+    let y_train = to_categorical(data.y_train, data.labels.len())?;
+    let y_test = to_categorical(data.y_test, data.labels.len())?;
 
-    let mut model = model_train(&data.x_train, &y_train, &options)?;
-    model_eval(&mut model, &data.x_test, &y_test)
+    let model = model_train(&x_train, &y_train, &options)?;
+    model_eval(&model, &x_test, &y_test)
 }
 
-fn model_train(x: &Tensor<u8>, y: &Tensor<f32>, options: &Options) -> nn::Result<Sequential> {
-    let total_num = y.shape()[1];
-    let mut model = Sequential::new();
-    model.add(Conv2d::new(32, [3, 3]).padding(Padding::Same).input_shape(&x.shape()[1..]));
+fn model_train(x: &Inputs, y: &Tensor<f32>, options: &Options) -> nn::Result<Sequential> {
+    let mut model = Sequential::new().seed(options.seed);
+    model.add(
+        Conv2d::new(32, [3, 3])
+            .padding(Padding::Same)
+            .input_shape(&x.shape()[1..]),
+    );
     model.add(Activation::relu());
     model.add(Conv2d::new(32, [3, 3]));
     model.add(Activation::relu());
@@ -39,19 +43,24 @@ fn model_train(x: &Tensor<u8>, y: &Tensor<f32>, options: &Options) -> nn::Result
     model.add(Dense::new(512));
     model.add(Activation::relu());
     model.add(Dropout::new(0.5));
-    model.add(Dense::new(total_num));
+    model.add(Dense::new(y.shape()[1]));
     model.add(Activation::softmax());
 
-    model.compile(CategoricalCrossentropy::new(), Adam::default(), [Accuracy::new()])?;
-    println!("{}", model.summary()?);
-    let history = model.fit(x, y, options.fit())?;
-    options.save_history(&history)?;
+    model.compile(
+        CategoricalCrossentropy::new(),
+        Adam::default(),
+        [Accuracy::new()],
+    )?;
+    model.print_summary()?;
+
+    model.fit(x, y, options.fit())?;
+
     model.save(&options.out)?;
     println!("Saved {} (opens in Keras)", options.out.display());
     Ok(model)
 }
 
-fn model_eval(model: &mut Sequential, x: &Tensor<u8>, y: &Tensor<f32>) -> nn::Result<()> {
+fn model_eval(model: &Sequential, x: &Inputs, y: &Tensor<f32>) -> nn::Result<()> {
     let scores = model.evaluate(x, y)?;
     println!("Test Loss: {:.4}", scores[0]);
     println!("Test Accuracy: {:.4}", scores[1]);

@@ -22,6 +22,7 @@ mod anomaly;
 mod custom;
 mod functional;
 mod gradcheck;
+mod inspect;
 mod op;
 mod ops;
 mod reverse;
@@ -34,6 +35,7 @@ pub use functional::{
     Outcome, grad, hessian, hessian_vector_product, jacobian, jvp, value_and_grad, vjp,
 };
 pub use gradcheck::{GradCheck, gradcheck, gradgradcheck};
+pub use inspect::{Graph, GraphNode, GraphNodeKind};
 pub use op::{Backward, InputGradients, Inputs, Op, Saves};
 pub use ops::{CatalogueEntry, Elementwise, elementwise};
 pub use reverse::{Gradients, Reverse};
