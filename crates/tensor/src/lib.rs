@@ -11,7 +11,7 @@ mod error;
 mod float;
 mod index;
 mod join;
-mod matmul;
+pub mod matmul;
 pub(crate) mod parallel;
 mod place;
 mod pool;

@@ -1,10 +1,11 @@
 //! Block sizes, from the caches of the machine.
 
+use std::marker::PhantomData;
 use std::mem::size_of;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use crate::simd::{Real, Simd, Vector};
+use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
 
 /// Data caches that one core has to itself or shares, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,10 @@ pub(super) const fn tile_rows<S: Simd>() -> usize {
 }
 
 impl Blocking {
+    pub(super) fn at<T: Real>(level: Level) -> Blocking {
+        dispatch(level, BlockingOf(PhantomData::<T>))
+    }
+
     #[inline(always)]
     pub(super) fn of<T: Real, S: Simd>() -> Blocking {
         let caches = Caches::of_this_machine();
@@ -109,6 +114,18 @@ impl Blocking {
             rows: rows.clamp(tile_rows, 1024) / tile_rows * tile_rows,
             shared: (caches.third / 4).clamp(1 << 20, 16 << 20) / size_of::<T>(),
         }
+    }
+}
+
+/// Asks for the [`Blocking`] of a level that is known at run time.
+struct BlockingOf<T>(PhantomData<T>);
+
+impl<T: Real> Kernel for BlockingOf<T> {
+    type Scalar = T;
+    type Output = Blocking;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Blocking {
+        Blocking::of::<T, S>()
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::marker::PhantomData;
 
+use crate::error::{Error, Result};
+
 /// A matrix to read: element (i, j) is `data[offset + i · row_stride + j · column_stride]`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct MatrixRef<'a, T> {
+pub struct MatrixRef<'a, T> {
     origin: *const T,
     rows: usize,
     columns: usize,
@@ -21,46 +23,54 @@ unsafe impl<T: Sync> Sync for MatrixRef<'_, T> {}
 impl<'a, T> MatrixRef<'a, T> {
     /// A view of `data`; strides may be zero or negative.
     ///
-    /// # Panics
+    /// # Errors
     /// If an element is outside `data`.
-    pub(crate) fn new(
+    pub fn new(
         data: &'a [T],
         offset: usize,
         [rows, columns]: [usize; 2],
         [row_stride, column_stride]: [isize; 2],
-    ) -> Self {
-        let origin = if rows == 0 || columns == 0 {
-            data.as_ptr()
-        } else {
+    ) -> Result<Self> {
+        let mut origin = data.as_ptr();
+        if rows > 0 && columns > 0 {
+            // No product of a size and a stride overflows an `i128`, nor do two of them together.
             let reach = |count: usize, stride: isize| (count as i128 - 1) * stride as i128;
             let (down, along) = (reach(rows, row_stride), reach(columns, column_stride));
             let lowest = offset as i128 + down.min(0) + along.min(0);
             let highest = offset as i128 + down.max(0) + along.max(0);
-            assert!(
-                lowest >= 0 && highest < data.len() as i128,
-                "a {rows} × {columns} matrix with strides {row_stride} and {column_stride} at \
-                 {offset} is outside of {} elements",
-                data.len()
-            );
-            data[offset..].as_ptr()
-        };
-        MatrixRef {
+            if lowest < 0 || highest >= data.len() as i128 {
+                return Err(
+                    Error::shape("gemm", "an operand has elements outside of its data")
+                        .with("size", format_args!("{rows} × {columns}"))
+                        .with("strides", format_args!("{row_stride}, {column_stride}"))
+                        .with("offset", offset)
+                        .with("elements", data.len()),
+                );
+            }
+            origin = data[offset..].as_ptr();
+        }
+        Ok(MatrixRef {
             origin,
             rows,
             columns,
             row_stride,
             column_stride,
             borrows: PhantomData,
-        }
+        })
     }
 
     /// A view of contiguous rows.
-    pub(crate) fn row_major(data: &'a [T], [rows, columns]: [usize; 2]) -> Self {
-        Self::new(data, 0, [rows, columns], [columns as isize, 1])
+    ///
+    /// # Errors
+    /// If `data` is too short.
+    pub fn row_major(data: &'a [T], [rows, columns]: [usize; 2]) -> Result<Self> {
+        let row_stride = isize::try_from(columns).unwrap_or(isize::MAX);
+        Self::new(data, 0, [rows, columns], [row_stride, 1])
     }
 
     /// The same elements with rows and columns exchanged.
-    pub(crate) fn transposed(self) -> Self {
+    #[must_use]
+    pub fn transposed(self) -> Self {
         MatrixRef {
             rows: self.columns,
             columns: self.rows,
@@ -70,11 +80,13 @@ impl<'a, T> MatrixRef<'a, T> {
         }
     }
 
-    pub(crate) fn rows(&self) -> usize {
+    /// Rows.
+    pub fn rows(&self) -> usize {
         self.rows
     }
 
-    pub(crate) fn columns(&self) -> usize {
+    /// Columns.
+    pub fn columns(&self) -> usize {
         self.columns
     }
 
@@ -107,7 +119,7 @@ impl<T: Copy> MatrixRef<'_, T> {
 
 /// A matrix to write: element (i, j) is `data[i · row_stride + j]`.
 #[derive(Debug)]
-pub(crate) struct MatrixMut<'a, T> {
+pub struct MatrixMut<'a, T> {
     origin: *mut T,
     rows: usize,
     columns: usize,
@@ -118,37 +130,44 @@ pub(crate) struct MatrixMut<'a, T> {
 impl<'a, T> MatrixMut<'a, T> {
     /// A view of `data`, rows `row_stride` apart.
     ///
-    /// # Panics
+    /// # Errors
     /// If rows overlap or an element is outside `data`.
-    pub(crate) fn new(data: &'a mut [T], [rows, columns]: [usize; 2], row_stride: usize) -> Self {
+    pub fn new(data: &'a mut [T], [rows, columns]: [usize; 2], row_stride: usize) -> Result<Self> {
         if rows > 0 && columns > 0 {
             let end = (rows as u128 - 1) * row_stride as u128 + columns as u128;
-            assert!(
-                (rows == 1 || row_stride >= columns) && end <= data.len() as u128,
-                "a {rows} × {columns} matrix with rows {row_stride} apart does not fit in {} \
-                 elements",
-                data.len()
-            );
+            if rows > 1 && row_stride < columns || end > data.len() as u128 {
+                return Err(
+                    Error::shape("gemm", "the result does not fit in its memory")
+                        .with("size", format_args!("{rows} × {columns}"))
+                        .with("row stride", row_stride)
+                        .with("elements", data.len()),
+                );
+            }
         }
-        MatrixMut {
+        Ok(MatrixMut {
             origin: data.as_mut_ptr(),
             rows,
             columns,
             row_stride,
             borrows: PhantomData,
-        }
+        })
     }
 
     /// A view of contiguous rows.
-    pub(crate) fn row_major(data: &'a mut [T], [rows, columns]: [usize; 2]) -> Self {
+    ///
+    /// # Errors
+    /// If `data` is too short.
+    pub fn row_major(data: &'a mut [T], [rows, columns]: [usize; 2]) -> Result<Self> {
         Self::new(data, [rows, columns], columns)
     }
 
-    pub(crate) fn rows(&self) -> usize {
+    /// Rows.
+    pub fn rows(&self) -> usize {
         self.rows
     }
 
-    pub(crate) fn columns(&self) -> usize {
+    /// Columns.
+    pub fn columns(&self) -> usize {
         self.columns
     }
 

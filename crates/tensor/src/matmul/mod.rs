@@ -32,21 +32,24 @@
 mod blocking;
 mod direct;
 mod gemm;
+mod grid;
 mod matrix;
 mod pack;
+mod product;
 mod scratch;
 #[cfg(test)]
 mod tests;
 mod tile;
 
-pub(crate) use gemm::{Epilogue, PackedColumns, Right, gemm, gemm_packing};
-pub(crate) use matrix::{MatrixMut, MatrixRef};
+pub(crate) use gemm::gemm_packing;
+pub use gemm::{Epilogue, PackedColumns, Right, gemm};
+pub use matrix::{MatrixMut, MatrixRef};
 pub(crate) use pack::{MAX_ROWS, PackRows, pack_runs};
 pub(crate) use scratch::with_scratch;
 
 /// What a kernel does with its output's former contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Accum {
+pub enum Accum {
     /// Overwrites them without reading.
     Replace,
     /// Adds to them.

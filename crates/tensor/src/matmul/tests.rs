@@ -70,7 +70,7 @@ impl<T: Real> Operand<T> {
     }
 
     fn matrix(&self) -> MatrixRef<'_, T> {
-        MatrixRef::new(&self.data, self.offset, self.size, self.strides)
+        MatrixRef::new(&self.data, self.offset, self.size, self.strides).unwrap()
     }
 }
 
@@ -113,17 +113,17 @@ fn check<T: Real>(size: [usize; 3], layouts: [Layout; 2]) {
             let epilogue = Epilogue { bias, relu };
             for way in 0..3 {
                 let mut data = before.clone();
-                let mut c = MatrixMut::new(&mut data, [m, n], stride);
+                let c = MatrixMut::new(&mut data, [m, n], stride).unwrap();
                 let par = Par::Threads;
                 match way {
-                    0 => gemm(a, Right::Matrix(b), &mut c, accum, epilogue, par, level),
+                    0 => gemm(a, Right::Matrix(b), c, accum, epilogue, par, level),
                     1 => {
                         let b = Right::Matrix(b);
-                        gemm_packing(&a, b, &mut c, accum, epilogue, par, level)
+                        gemm_packing(&a, b, c, accum, epilogue, par, level)
                     }
                     _ => {
                         let b = PackedColumns::new(b, par, level).unwrap();
-                        gemm(a, Right::Packed(&b), &mut c, accum, epilogue, par, level)
+                        gemm(a, Right::Packed(&b), c, accum, epilogue, par, level)
                     }
                 }
                 .unwrap();
@@ -212,11 +212,11 @@ fn special(size: [usize; 3], left: f32, right: f32) -> Vec<f32> {
     b[(k / 2) * n + 1] = right;
     let run = |level| {
         let mut data = vec![0.0; m * n];
-        let mut c = MatrixMut::row_major(&mut data, [m, n]);
+        let c = MatrixMut::row_major(&mut data, [m, n]).unwrap();
         gemm(
-            MatrixRef::row_major(&a, [m, k]),
-            Right::Matrix(MatrixRef::row_major(&b, [k, n])),
-            &mut c,
+            MatrixRef::row_major(&a, [m, k]).unwrap(),
+            Right::Matrix(MatrixRef::row_major(&b, [k, n]).unwrap()),
+            c,
             Accum::Replace,
             Epilogue {
                 bias: None,
@@ -263,14 +263,14 @@ fn same_bits_on_any_number_of_threads() {
         let (a, b) = (noise::<f32>(m * k, 5), noise::<f32>(k * n, 6));
         let run = || {
             let mut data = vec![0.0; m * n];
-            let mut c = MatrixMut::row_major(&mut data, [m, n]);
+            let c = MatrixMut::row_major(&mut data, [m, n]).unwrap();
             let (a, b) = (
-                MatrixRef::row_major(&a, [m, k]),
-                MatrixRef::row_major(&b, [k, n]),
+                MatrixRef::row_major(&a, [m, k]).unwrap(),
+                MatrixRef::row_major(&b, [k, n]).unwrap(),
             );
             let (par, level) = (Par::Threads, Level::best());
             let b = Right::Matrix(b);
-            gemm(a, b, &mut c, Accum::Replace, Epilogue::NONE, par, level).unwrap();
+            gemm(a, b, c, Accum::Replace, Epilogue::NONE, par, level).unwrap();
             data.into_iter().map(f32::to_bits).collect::<Vec<_>>()
         };
         let on = |threads| {
@@ -311,14 +311,14 @@ fn rows_from_a_closure_of_runs() {
     for level in Level::available() {
         let mut results = [vec![0.0; m * n], vec![0.0; m * n]];
         let [first, second] = &mut results;
-        let right = || Right::Matrix(MatrixRef::row_major(&b, [k, n]));
+        let right = || Right::Matrix(MatrixRef::row_major(&b, [k, n]).unwrap());
         let (accum, par) = (Accum::Replace, Par::Sequential);
-        let mut c = MatrixMut::row_major(first, [m, n]);
+        let c = MatrixMut::row_major(first, [m, n]).unwrap();
         let left = Runs(&a, [m, k]);
-        gemm_packing(&left, right(), &mut c, accum, Epilogue::NONE, par, level).unwrap();
-        let mut c = MatrixMut::row_major(second, [m, n]);
-        let left = MatrixRef::row_major(&a, [m, k]);
-        gemm_packing(&left, right(), &mut c, accum, Epilogue::NONE, par, level).unwrap();
+        gemm_packing(&left, right(), c, accum, Epilogue::NONE, par, level).unwrap();
+        let c = MatrixMut::row_major(second, [m, n]).unwrap();
+        let left = MatrixRef::row_major(&a, [m, k]).unwrap();
+        gemm_packing(&left, right(), c, accum, Epilogue::NONE, par, level).unwrap();
         assert_eq!(results[0], results[1], "{level:?}");
     }
 }
@@ -326,15 +326,40 @@ fn rows_from_a_closure_of_runs() {
 #[test]
 fn views_outside_of_their_data_are_refused() {
     let data = [0.0_f32; 12];
-    let refused = |offset, size, strides| {
-        std::panic::catch_unwind(|| MatrixRef::new(&data, offset, size, strides)).is_err()
-    };
+    let refused = |offset, size, strides| MatrixRef::new(&data, offset, size, strides).is_err();
     assert!(!refused(0, [3, 4], [4, 1]));
     assert!(refused(1, [3, 4], [4, 1]));
     assert!(refused(0, [3, 4], [-4, 1]));
     assert!(!refused(8, [3, 4], [-4, 1]));
     assert!(refused(0, [usize::MAX, 2], [isize::MAX, isize::MAX]));
+    assert!(refused(usize::MAX, [1, 1], [0, 0]));
     assert!(!refused(100, [0, 4], [4, 1]));
-    let overlap = || drop(MatrixMut::new(&mut [0.0_f32; 12], [2, 4], 3));
-    assert!(std::panic::catch_unwind(overlap).is_err());
+    assert!(MatrixRef::row_major(&data, [1, usize::MAX]).is_err());
+    assert!(MatrixMut::new(&mut [0.0_f32; 12], [2, 4], 3).is_err());
+    assert!(MatrixMut::new(&mut [0.0_f32; 12], [usize::MAX, 4], 4).is_err());
+}
+
+#[test]
+fn sizes_that_do_not_fit_are_refused() {
+    let data = [0.0_f32; 12];
+    let run = |b: [usize; 2], c: [usize; 2], bias: Option<&[f32]>| {
+        let mut out = [0.0; 12];
+        gemm(
+            MatrixRef::row_major(&data, [2, 3]).unwrap(),
+            MatrixRef::row_major(&data, b).unwrap(),
+            MatrixMut::row_major(&mut out, c).unwrap(),
+            Accum::Replace,
+            Epilogue { bias, relu: false },
+            Par::Sequential,
+            Level::Baseline,
+        )
+    };
+    assert!(run([3, 4], [2, 4], None).is_ok());
+    assert!(run([3, 4], [2, 4], Some(&data[..3])).is_err());
+    assert!(run([3, 4], [2, 3], None).is_err());
+    let message = run([4, 3], [2, 3], None).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "gemm: A has not as many columns as B has rows\n  A  2 × 3\n  B  4 × 3\n  C  2 × 3"
+    );
 }

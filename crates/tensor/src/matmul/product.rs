@@ -1,0 +1,365 @@
+//! The two ways through a large product, and their parts for one thread.
+
+use std::ops::Range;
+
+use crate::error::Result;
+use crate::parallel::Par;
+use crate::simd::{Kernel, Level, Real, Simd, dispatch};
+use crate::storage::Buffer;
+
+use super::blocking::{Blocking, Pieces};
+use super::gemm::Epilogue;
+use super::grid::{Grid, Region, pack_region};
+use super::matrix::SharedTarget;
+use super::pack::pack_columns;
+use super::scratch::with_scratch;
+use super::tile::Tile;
+use super::{Accum, MatrixRef, PackRows};
+
+/// All that the parts of one call share.
+pub(super) struct Product<'a, T, A> {
+    pub(super) a: &'a A,
+    pub(super) c: SharedTarget<T>,
+    pub(super) grid: Grid,
+    pub(super) blocking: Blocking,
+    pub(super) accum: Accum,
+    pub(super) epilogue: Epilogue<'a, T>,
+    pub(super) par: Par,
+    pub(super) level: Level,
+}
+
+impl<T: Real, A: PackRows<T>> Product<'_, T, A> {
+    /// Whether A is small enough to be packed whole, each thread then taking columns of B.
+    pub(super) fn prefers_columns(&self) -> bool {
+        self.grid.m <= 4 * self.blocking.tile_rows.max(8) && self.grid.n >= 2 * self.grid.m
+    }
+
+    /// Tasks worth making for a product of this size.
+    ///
+    /// How many there are changes no bit of the result, so it may follow the number of threads.
+    fn tasks(&self, depth: usize) -> usize {
+        const WORTH_A_TASK: usize = 1 << 18;
+        let threads = match self.par {
+            Par::Sequential => return 1,
+            Par::Threads => rayon::current_num_threads(),
+        };
+        if threads == 1 {
+            return 1;
+        }
+        let work = self
+            .grid
+            .m
+            .saturating_mul(self.grid.n)
+            .saturating_mul(depth);
+        (work / WORTH_A_TASK).clamp(1, 4 * threads)
+    }
+
+    /// Packs B, a region at a time, and multiplies rows of A with it.
+    pub(super) fn pack_right_first(&self, b: &MatrixRef<'_, T>) -> Result<()> {
+        let (grid, blocking) = (&self.grid, &self.blocking);
+        let whole = grid.whole();
+        // A region is as deep as the shared cache allows for up to so many columns.
+        const COLUMNS_AT_ONCE: usize = 2048;
+        let panels_at_once = (COLUMNS_AT_ONCE / grid.width).min(whole.panels.len());
+        let block_len = panels_at_once * grid.width * blocking.depth;
+        let blocks_at_once = (blocking.shared / block_len).max(1);
+        for first_panel in whole.panels.clone().step_by(panels_at_once) {
+            let panels = first_panel..(first_panel + panels_at_once).min(whole.panels.end);
+            let mut panels_of_b = Buffer::unspecified("matmul", {
+                let blocks = 0..blocks_at_once.min(whole.blocks.end);
+                grid.packed_len(&Region {
+                    panels: panels.clone(),
+                    blocks,
+                })
+            })?;
+            for first_block in whole.blocks.clone().step_by(blocks_at_once) {
+                let blocks = first_block..(first_block + blocks_at_once).min(whole.blocks.end);
+                let region = Region {
+                    panels: panels.clone(),
+                    blocks,
+                };
+                let target = &mut panels_of_b.as_mut_slice()[..grid.packed_len(&region)];
+                pack_region(b, grid, &region, target, self.par, self.level);
+                self.by_rows(&region, target);
+            }
+        }
+        Ok(())
+    }
+
+    /// Multiplies all rows of A with a packed region of B.
+    pub(super) fn by_rows(&self, region: &Region, right: &[T]) {
+        let (grid, blocking) = (&self.grid, &self.blocking);
+        let tasks = self.tasks(grid.depth_of(&region.blocks));
+        let panels = grid.row_panels.count();
+        // A block of rows uses a panel of B that it has in its first-level cache several times.
+        const PANELS_IN_A_BLOCK: usize = 4;
+        let largest = (blocking.rows / blocking.tile_rows).max(1);
+        let row_blocks = Pieces::new(
+            panels,
+            panels.div_ceil(tasks).clamp(PANELS_IN_A_BLOCK, largest),
+        );
+        let column_groups = Pieces::new(
+            region.panels.len(),
+            region
+                .panels
+                .len()
+                .div_ceil(tasks.div_ceil(row_blocks.count())),
+        );
+        let depth = blocking.depth.min(grid.depth_of(&region.blocks));
+        let scratch_len = blocking.tile_rows * largest * depth;
+        self.par
+            .for_each(row_blocks.count() * column_groups.count(), |task| {
+                let rows = row_blocks.range(task / column_groups.count());
+                let group = column_groups.range(task % column_groups.count());
+                let columns = region.panels.start + group.start..region.panels.start + group.end;
+                with_scratch(scratch_len, |scratch| {
+                    dispatch(
+                        self.level,
+                        RowBlock {
+                            product: self,
+                            region,
+                            right,
+                            rows,
+                            columns,
+                            scratch,
+                        },
+                    );
+                });
+            });
+    }
+
+    /// Packs A whole, and multiplies it with columns of B.
+    pub(super) fn pack_left_first(&self, b: &MatrixRef<'_, T>) -> Result<()> {
+        let (grid, blocking) = (&self.grid, &self.blocking);
+        let whole = grid.whole();
+        let blocks_at_once = (blocking.shared / (grid.m * blocking.depth)).max(1);
+        let depth = grid.depth_of(&(0..blocks_at_once.min(whole.blocks.end)));
+        let mut left = Buffer::unspecified("matmul", grid.m.saturating_mul(depth))?;
+        for first_block in whole.blocks.clone().step_by(blocks_at_once) {
+            let blocks = first_block..(first_block + blocks_at_once).min(whole.blocks.end);
+            let depth = grid.depth_of(&blocks);
+            let left = &mut left.as_mut_slice()[..grid.m * depth];
+            self.pack_left(&blocks, left);
+            let largest = (blocking.rows / grid.width).max(1);
+            let panels = whole.panels.len();
+            let groups = Pieces::new(panels, panels.div_ceil(self.tasks(depth)));
+            let scratch_len = largest * grid.width * blocking.depth;
+            self.par.for_each(groups.count(), |task| {
+                with_scratch(scratch_len, |scratch| {
+                    dispatch(
+                        self.level,
+                        ColumnBlock {
+                            product: self,
+                            left,
+                            b,
+                            blocks: blocks.clone(),
+                            columns: groups.range(task),
+                            scratch,
+                        },
+                    );
+                });
+            });
+        }
+        Ok(())
+    }
+
+    /// Packs blocks of depth of A: one block after the other, the panels of each side by side.
+    fn pack_left(&self, blocks: &Range<usize>, mut left: &mut [T]) {
+        let mut parts = Vec::with_capacity(blocks.len());
+        for block in blocks.clone() {
+            let depth = self.grid.depth_blocks.range(block);
+            let (part, rest) = left.split_at_mut(depth.len() * self.grid.m);
+            left = rest;
+            parts.push((depth, part));
+        }
+        let pack = |(depth, part): &mut (Range<usize>, &mut [T])| {
+            dispatch(
+                self.level,
+                PackLeft {
+                    a: self.a,
+                    panels: self.grid.row_panels,
+                    depth: depth.clone(),
+                    target: part,
+                },
+            );
+        };
+        self.par
+            .for_chunks(&mut parts, 4, |_, parts| parts.iter_mut().for_each(pack));
+    }
+
+    /// Computes one tile from packed panels.
+    ///
+    /// # Safety
+    /// `a` and `b` are the packed panels of these rows and columns in this block, and this thread
+    /// alone writes the tile of C.
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(
+        &self,
+        simd: S,
+        block: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        a: *const T,
+        b: (*const T, isize),
+    ) {
+        let last = block + 1 == self.grid.depth_blocks.count();
+        let bias = match self.epilogue.bias {
+            // The bias has a number for each column of C.
+            Some(bias) if last => bias.as_ptr().wrapping_add(columns.start),
+            _ => std::ptr::null(),
+        };
+        let tile = Tile {
+            rows: rows.len(),
+            columns: columns.len(),
+            depth: self.grid.depth_blocks.range(block).len(),
+            a,
+            a_row: 1,
+            a_step: rows.len() as isize,
+            b: b.0,
+            b_step: b.1,
+            c: self.c.pointer(rows.start, columns.start),
+            c_row: self.c.row_stride(),
+            add: self.accum == Accum::Add || block > 0,
+            bias,
+            relu: self.epilogue.relu && last,
+        };
+        // SAFETY: the caller vouches for the panels; rows and columns are of the grid, which is
+        // that of C.
+        unsafe { tile.run(simd) };
+    }
+}
+
+/// Packs all panels of rows of one block of depth.
+struct PackLeft<'a, T, A> {
+    a: &'a A,
+    panels: Pieces,
+    depth: Range<usize>,
+    target: &'a mut [T],
+}
+
+impl<T: Real, A: PackRows<T>> Kernel for PackLeft<'_, T, A> {
+    type Scalar = T;
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for panel in 0..self.panels.count() {
+            let rows = self.panels.range(panel);
+            let start = rows.start * self.depth.len();
+            let target = &mut self.target[start..][..rows.len() * self.depth.len()];
+            self.a.pack(simd, rows, self.depth.clone(), target);
+        }
+    }
+}
+
+/// Some panels of rows of A times some packed panels of columns of B.
+struct RowBlock<'a, T, A> {
+    product: &'a Product<'a, T, A>,
+    region: &'a Region,
+    right: &'a [T],
+    rows: Range<usize>,
+    columns: Range<usize>,
+    scratch: &'a mut [T],
+}
+
+impl<T: Real, A: PackRows<T>> Kernel for RowBlock<'_, T, A> {
+    type Scalar = T;
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Product { a, grid, .. } = self.product;
+        for block in self.region.blocks.clone() {
+            let depth = grid.depth_blocks.range(block);
+            let first_row = grid.row_panels.start(self.rows.start);
+            for panel in self.rows.clone() {
+                let rows = grid.row_panels.range(panel);
+                let start = (rows.start - first_row) * depth.len();
+                let target = &mut self.scratch[start..][..rows.len() * depth.len()];
+                a.pack(simd, rows, depth.clone(), target);
+            }
+            for column_panel in self.columns.clone() {
+                let start = grid.panel_start(self.region, block, column_panel);
+                let right = &self.right[start..][..depth.len() * grid.width];
+                for row_panel in self.rows.clone() {
+                    let rows = grid.row_panels.range(row_panel);
+                    let left = &self.scratch[(rows.start - first_row) * depth.len()..];
+                    // SAFETY: both panels were packed for this block, and tasks share no tile.
+                    unsafe {
+                        self.product.tile(
+                            simd,
+                            block,
+                            rows,
+                            grid.columns(column_panel),
+                            left.as_ptr(),
+                            (right.as_ptr(), grid.width as isize),
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// All rows of a packed A times some columns of B.
+struct ColumnBlock<'a, T, A> {
+    product: &'a Product<'a, T, A>,
+    left: &'a [T],
+    b: &'a MatrixRef<'a, T>,
+    blocks: Range<usize>,
+    columns: Range<usize>,
+    scratch: &'a mut [T],
+}
+
+impl<T: Real, A: PackRows<T>> Kernel for ColumnBlock<'_, T, A> {
+    type Scalar = T;
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let grid = &self.product.grid;
+        let first_depth = grid.depth_blocks.start(self.blocks.start);
+        // With one panel of rows each number of B is used once, so a copy would not pay.
+        let in_place = grid.row_panels.count() == 1 && self.b.column_stride() == 1;
+        for block in self.blocks.clone() {
+            let depth = grid.depth_blocks.range(block);
+            let left = &self.left[(depth.start - first_depth) * grid.m..];
+            let panel_len = depth.len() * grid.width;
+            let at_once = self.scratch.len() / panel_len;
+            for first in self.columns.clone().step_by(at_once) {
+                let group = first..(first + at_once).min(self.columns.end);
+                let packed = self.scratch.chunks_exact_mut(panel_len);
+                for (panel, target) in group.clone().zip(packed) {
+                    let columns = grid.columns(panel);
+                    if !(in_place && columns.len() == grid.width) {
+                        pack_columns(simd, self.b, depth.clone(), columns, grid.width, target);
+                    }
+                }
+                for (panel, packed) in group.zip(self.scratch.chunks_exact(panel_len)) {
+                    let columns = grid.columns(panel);
+                    let right = if in_place && columns.len() == grid.width {
+                        (
+                            self.b.pointer(depth.start, columns.start),
+                            self.b.row_stride(),
+                        )
+                    } else {
+                        (packed.as_ptr(), grid.width as isize)
+                    };
+                    for row_panel in 0..grid.row_panels.count() {
+                        let rows = grid.row_panels.range(row_panel);
+                        let left = &left[rows.start * depth.len()..];
+                        // SAFETY: the left panel was packed for this block; so was the right one,
+                        // or it is whole and lies in B; and tasks share no tile.
+                        unsafe {
+                            self.product.tile(
+                                simd,
+                                block,
+                                rows,
+                                columns.clone(),
+                                left.as_ptr(),
+                                right,
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
