@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::{Add, AddAssign, Div, Mul, Rem, Sub};
 
+use crate::matmul::Multiply;
+
 /// The run-time name of an element type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DType {
@@ -147,6 +149,7 @@ impl Element for bool {
 /// Integer arithmetic wraps on overflow, as NumPy's does.
 pub trait Number:
     Element
+    + Multiply
     + Add<Output = Self>
     + Sub<Output = Self>
     + Mul<Output = Self>

@@ -5,6 +5,7 @@ use std::mem::size_of;
 use std::ops::Range;
 use std::sync::OnceLock;
 
+use crate::parallel::Par;
 use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
 
 /// Data caches that one core has to itself or shares, in bytes.
@@ -104,7 +105,7 @@ impl Blocking {
         let caches = Caches::of_this_machine();
         let tile_columns = TILE_VECTORS * T::Vector::<S>::LANES;
         let panel = tile_columns * size_of::<T>();
-        let depth = (caches.first * 3 / 4 / panel).clamp(64, 512);
+        let depth = (caches.first * 3 / 2 / panel).clamp(64, 512);
         let tile_rows = tile_rows::<S>();
         let rows = caches.second / 2 / (depth * size_of::<T>());
         Blocking {
@@ -127,6 +128,22 @@ impl<T: Real> Kernel for BlockingOf<T> {
     fn run<S: Simd>(self, _: S) -> Blocking {
         Blocking::of::<T, S>()
     }
+}
+
+/// Tasks worth making of a product of size `[m, k, n]`.
+///
+/// How many there are changes no bit of the result, so it may follow the number of threads.
+pub(super) fn tasks(par: Par, [m, k, n]: [usize; 3]) -> usize {
+    const WORTH_A_TASK: usize = 1 << 18;
+    let threads = match par {
+        Par::Sequential => return 1,
+        Par::Threads => rayon::current_num_threads(),
+    };
+    if threads == 1 {
+        return 1;
+    }
+    let work = m.saturating_mul(n).saturating_mul(k);
+    (work / WORTH_A_TASK).clamp(1, 4 * threads)
 }
 
 /// `total` cut into equal pieces (sizes differ by one at most) of at most `largest`.

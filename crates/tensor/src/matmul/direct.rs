@@ -1,96 +1,142 @@
-//! Small products, without copies.
+//! Products with a small right operand, without copies of the left one.
 
 use std::mem::size_of;
+use std::ops::Range;
 
-use crate::simd::{Kernel, Real, Simd};
+use crate::parallel::Par;
+use crate::simd::{Kernel, Level, Real, Simd, dispatch};
 
-use super::blocking::{Blocking, Pieces};
+use super::blocking::{Blocking, Pieces, tasks};
 use super::gemm::Epilogue;
 use super::matrix::SharedTarget;
 use super::pack::pack_columns;
+use super::scratch::with_scratch;
 use super::tile::Tile;
-use super::{Accum, MatrixRef};
+use super::{Accum, MatrixMut, MatrixRef};
 
-/// `C = [C +] A · B` on this thread, reading the operands where they are.
+/// Whether [`product`] is expected to be faster than packing.
 ///
-/// Packing costs one pass over each operand, which a large product earns back and a small one,
-/// whose operands are in the nearest caches anyway, does not.
-pub(super) struct Direct<'a, T> {
-    pub(super) a: MatrixRef<'a, T>,
-    pub(super) b: MatrixRef<'a, T>,
-    pub(super) c: SharedTarget<T>,
-    pub(super) accum: Accum,
-    pub(super) epilogue: Epilogue<'a, T>,
-    /// [`Direct::scratch_len`] numbers.
-    pub(super) packed: &'a mut [T],
+/// Packing costs one pass over each operand. A product with a small B does not earn that back: B
+/// stays in the second-level cache as it is, and a number of A is used for few columns.
+pub(super) fn pays<T: Real>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>) -> bool {
+    const SMALL: usize = 128 << 10;
+    /// Rows this far apart compete for the same lines of the first-level cache.
+    const WAY: usize = 4096;
+    let bytes = |stride: isize| stride.unsigned_abs().saturating_mul(size_of::<T>());
+    let competes = |stride: isize| a.columns() > 16 && stride != 0 && bytes(stride) % WAY == 0;
+    let small = b
+        .rows()
+        .saturating_mul(b.columns())
+        .saturating_mul(size_of::<T>())
+        <= SMALL;
+    small && !competes(a.row_stride()) && !competes(a.column_stride())
 }
 
-impl<T: Real> Direct<'_, T> {
-    /// Whether a product is small enough.
-    pub(super) fn pays(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>) -> bool {
-        let (m, k, n) = (a.rows(), a.columns(), b.columns());
-        let work = m.saturating_mul(n).saturating_mul(k);
-        k > 0 && work <= 64 * 64 * 64 && (m + n).saturating_mul(k) * size_of::<T>() <= 64 << 10
-    }
-
-    /// The workspace: a panel of B, for columns that are not contiguous or fill no panel.
-    pub(super) fn scratch_len(b: &MatrixRef<'_, T>) -> usize {
-        b.rows() * WIDEST
-    }
+/// `C = [C +] A · B` for a `B` that [`pays`].
+pub(super) fn product<T: Real>(
+    a: &MatrixRef<'_, T>,
+    b: &MatrixRef<'_, T>,
+    c: &mut MatrixMut<'_, T>,
+    accum: Accum,
+    epilogue: Epilogue<'_, T>,
+    par: Par,
+    level: Level,
+) {
+    let [m, k, n] = [a.rows(), a.columns(), b.columns()];
+    let c = c.share();
+    let blocks = Pieces::new(m, m.div_ceil(tasks(par, [m, k, n])));
+    // As wide as panels of any level.
+    const WIDEST: usize = 32;
+    let columns = if b.column_stride() == 1 {
+        WIDEST
+    } else {
+        n.next_multiple_of(WIDEST)
+    };
+    par.for_each(blocks.count(), |block| {
+        with_scratch(k * columns, |packed| {
+            let rows = blocks.range(block);
+            let kernel = Direct {
+                a,
+                b,
+                c,
+                rows,
+                accum,
+                epilogue,
+                packed,
+            };
+            dispatch(level, kernel);
+        });
+    });
 }
 
-/// The widest panel of any level and type.
-const WIDEST: usize = 32;
+/// Some rows of the product.
+struct Direct<'a, T> {
+    a: &'a MatrixRef<'a, T>,
+    b: &'a MatrixRef<'a, T>,
+    c: SharedTarget<T>,
+    rows: Range<usize>,
+    accum: Accum,
+    epilogue: Epilogue<'a, T>,
+    /// Workspace for panels of B: all, if its rows are not contiguous, else the last one.
+    packed: &'a mut [T],
+}
 
 impl<T: Real> Kernel for Direct<'_, T> {
     type Scalar = T;
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (m, k, n) = (self.a.rows(), self.a.columns(), self.b.columns());
+        let Direct { a, b, c, .. } = self;
+        let (k, n) = (a.columns(), b.columns());
         let Blocking {
             tile_rows,
             tile_columns: width,
             depth,
             ..
         } = Blocking::of::<T, S>();
+        let in_place = b.column_stride() == 1;
+        let first_packed = if in_place { n / width } else { 0 };
+        for panel in first_packed..n.div_ceil(width) {
+            let columns = panel * width..((panel + 1) * width).min(n);
+            let target = &mut self.packed[(panel - first_packed) * k * width..][..k * width];
+            pack_columns(simd, b, 0..k, columns, width, target);
+        }
         let blocks = Pieces::new(k, depth);
-        let row_panels = Pieces::new(m, tile_rows);
-        let in_place = self.b.column_stride() == 1;
-        for block in 0..blocks.count() {
-            let depth = blocks.range(block);
-            let last = block + 1 == blocks.count();
-            for j in (0..n).step_by(width) {
-                let columns = j..(j + width).min(n);
-                let (right, right_step) = if in_place && columns.len() == width {
-                    (self.b.pointer(depth.start, j), self.b.row_stride())
-                } else {
-                    let panel = &mut self.packed[..depth.len() * width];
-                    pack_columns(simd, &self.b, depth.clone(), columns.clone(), width, panel);
-                    (panel.as_ptr(), width as isize)
-                };
-                for panel in 0..row_panels.count() {
-                    let rows = row_panels.range(panel);
+        let row_panels = Pieces::new(self.rows.len(), tile_rows);
+        for row_panel in 0..row_panels.count() {
+            let panel_rows = row_panels.range(row_panel);
+            let row = self.rows.start + panel_rows.start;
+            for block in 0..blocks.count() {
+                let depth = blocks.range(block);
+                let last = block + 1 == blocks.count();
+                for panel in 0..n.div_ceil(width) {
+                    let column = panel * width;
+                    let (right, right_step) = if panel < first_packed {
+                        (b.pointer(depth.start, column), b.row_stride())
+                    } else {
+                        let start = ((panel - first_packed) * k + depth.start) * width;
+                        (self.packed[start..].as_ptr(), width as isize)
+                    };
                     let tile = Tile {
-                        rows: rows.len(),
-                        columns: columns.len(),
+                        rows: panel_rows.len(),
+                        columns: width.min(n - column),
                         depth: depth.len(),
-                        a: self.a.pointer(rows.start, depth.start),
-                        a_row: self.a.row_stride(),
-                        a_step: self.a.column_stride(),
+                        a: a.pointer(row, depth.start),
+                        a_row: a.row_stride(),
+                        a_step: a.column_stride(),
                         b: right,
                         b_step: right_step,
-                        c: self.c.pointer(rows.start, j),
-                        c_row: self.c.row_stride(),
+                        c: c.pointer(row, column),
+                        c_row: c.row_stride(),
                         add: self.accum == Accum::Add || block > 0,
                         bias: match self.epilogue.bias {
-                            Some(bias) if last => bias[j..].as_ptr(),
+                            Some(bias) if last => bias[column..].as_ptr(),
                             _ => std::ptr::null(),
                         },
                         relu: self.epilogue.relu && last,
                     };
                     // SAFETY: rows, columns and depth are those of the matrices; a panel of B
-                    // that is read in place is whole; nobody else uses C.
+                    // that is read in place is whole; these rows of C are this task's alone.
                     unsafe { tile.run(simd) };
                 }
             }

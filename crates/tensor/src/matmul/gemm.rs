@@ -2,15 +2,13 @@
 
 use crate::error::{Error, Result};
 use crate::parallel::Par;
-use crate::simd::{Level, Real, dispatch};
+use crate::simd::{Level, Real};
 use crate::storage::Buffer;
 
 use super::blocking::Blocking;
-use super::direct::Direct;
 use super::grid::{Grid, pack_region};
 use super::product::Product;
-use super::scratch::with_scratch;
-use super::{Accum, MatrixMut, MatrixRef, PackRows};
+use super::{Accum, MatrixMut, MatrixRef, direct, fallback};
 
 /// What happens to an element of the product before it is stored.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +25,10 @@ impl<T> Epilogue<'_, T> {
         bias: None,
         relu: false,
     };
+
+    fn is_none(&self) -> bool {
+        self.bias.is_none() && !self.relu
+    }
 }
 
 /// The right operand of a product.
@@ -134,32 +136,32 @@ pub fn gemm<'a, T: Real>(
 ) -> Result<()> {
     let b = b.into();
     check([a.rows(), a.columns()], &b, &c, &epilogue, level)?;
-    if let Right::Matrix(b) = b
-        && Direct::pays(&a, &b)
-    {
-        let c = c.share();
-        with_scratch(Direct::scratch_len(&b), |packed| {
-            let kernel = Direct {
-                a,
-                b,
-                c,
-                accum,
-                epilogue,
-                packed,
-            };
-            dispatch(level, kernel);
-        });
+    if c.rows() == 0 || c.columns() == 0 {
         return Ok(());
     }
-    gemm_packing(&a, b, c, accum, epilogue, par, level)
+    if a.columns() == 0 {
+        without_depth(&mut c, accum, epilogue);
+        return Ok(());
+    }
+    if let Right::Matrix(b) = b
+        && direct::pays(&a, &b)
+    {
+        direct::product(&a, &b, &mut c, accum, epilogue, par, level);
+        return Ok(());
+    }
+    if let Right::Matrix(b) = b
+        && epilogue.is_none()
+        && fallback::pays(&a, &b, level)
+    {
+        fallback::product(&a, &b, &mut c, accum, par);
+        return Ok(());
+    }
+    packing(&a, b, c, accum, epilogue, par, level)
 }
 
-/// [`gemm`] whose left operand packs itself.
-///
-/// # Errors
-/// As for [`gemm`].
-pub(crate) fn gemm_packing<T: Real, A: PackRows<T>>(
-    a: &A,
+/// The product by panels. Sizes fit together.
+pub(super) fn packing<T: Real>(
+    a: &MatrixRef<'_, T>,
     b: Right<'_, T>,
     mut c: MatrixMut<'_, T>,
     accum: Accum,
@@ -167,16 +169,7 @@ pub(crate) fn gemm_packing<T: Real, A: PackRows<T>>(
     par: Par,
     level: Level,
 ) -> Result<()> {
-    let (m, k) = (a.rows(), a.depth());
-    check([m, k], &b, &c, &epilogue, level)?;
-    let n = c.columns();
-    if m == 0 || n == 0 {
-        return Ok(());
-    }
-    if k == 0 {
-        without_depth(&mut c, accum, epilogue);
-        return Ok(());
-    }
+    let [m, k, n] = [a.rows(), a.columns(), c.columns()];
     let blocking = Blocking::at::<T>(level);
     let product = Product {
         a,

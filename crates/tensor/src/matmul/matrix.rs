@@ -98,6 +98,15 @@ impl<'a, T> MatrixRef<'a, T> {
         self.column_stride
     }
 
+    /// The elements of row `i`, if they are contiguous.
+    pub(super) fn row(&self, i: usize) -> Option<&'a [T]> {
+        if i >= self.rows || self.column_stride != 1 || self.columns == 0 {
+            return None;
+        }
+        // SAFETY: the row exists, and `new` has found all elements inside the slice.
+        Some(unsafe { std::slice::from_raw_parts(self.pointer(i, 0), self.columns) })
+    }
+
     /// A pointer to element (i, j), which is valid if the element exists.
     #[inline(always)]
     pub(super) fn pointer(&self, i: usize, j: usize) -> *const T {

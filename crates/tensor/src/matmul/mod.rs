@@ -9,20 +9,6 @@
 //! the product of a panel of A and a panel of B. Panels are copies in the order in which the
 //! micro-kernel reads ([`pack`]), and their sizes follow the caches of the machine ([`blocking`]).
 //!
-//! # Left operands that are no matrices
-//!
-//! A convolution by im2col multiplies a matrix that need not exist: each number is computed, or
-//! fetched from an image, as it is packed. That is [`PackRows`]:
-//!
-//! ```ignore
-//! fn pack<S: Simd>(&self, simd: S, rows: Range<usize>, depth: Range<usize>, panel: &mut [T]);
-//! ```
-//!
-//! It writes element (row `i`, depth `p`) of the matrix to
-//! `panel[(p - depth.start) * rows.len() + (i - rows.start)]`, for at most [`MAX_ROWS`] rows.
-//! Two helpers do the common cases at vector speed: [`pack_runs`] interleaves rows that are
-//! contiguous along the depth, and where numbers are contiguous along the rows, a plain copy does.
-//!
 //! # The same bits on any number of threads
 //!
 //! An element of C is the sum over depth blocks, in order, of the sum within the block, in order.
@@ -31,20 +17,24 @@
 
 mod blocking;
 mod direct;
+mod fallback;
 mod gemm;
 mod grid;
+mod integer;
 mod matrix;
+mod multiply;
 mod pack;
 mod product;
 mod scratch;
+mod tensor_matmul;
 #[cfg(test)]
 mod tests;
 mod tile;
 
-pub(crate) use gemm::gemm_packing;
 pub use gemm::{Epilogue, PackedColumns, Right, gemm};
 pub use matrix::{MatrixMut, MatrixRef};
-pub(crate) use pack::{MAX_ROWS, PackRows, pack_runs};
+pub use multiply::Multiply;
+
 pub(crate) use scratch::with_scratch;
 
 /// What a kernel does with its output's former contents.

@@ -6,42 +6,22 @@ use crate::simd::{Real, Simd, Vector};
 
 use super::MatrixRef;
 
-/// The most rows of a tile at any level, and so the most that [`PackRows::pack`] is asked for.
-pub(crate) const MAX_ROWS: usize = 14;
-
-/// A left operand that can write its rows into panels: a matrix, or the patches of an image.
-pub(crate) trait PackRows<T: Real>: Sync {
-    /// Rows of the matrix.
-    fn rows(&self) -> usize;
-
-    /// Columns of the matrix.
-    fn depth(&self) -> usize;
-
-    /// Writes element (row `i`, column `p`) to
-    /// `panel[(p - depth.start) * rows.len() + (i - rows.start)]`.
-    ///
-    /// There are at most [`MAX_ROWS`] rows, and `panel.len() == rows.len() * depth.len()`.
-    /// Implementations are `#[inline(always)]`.
-    fn pack<S: Simd>(&self, simd: S, rows: Range<usize>, depth: Range<usize>, panel: &mut [T]);
+/// Packs rows of `a`: element (i, p) goes to
+/// `panel[(p - depth.start) · rows.len() + (i - rows.start)]`.
+#[inline(always)]
+pub(super) fn pack_rows<T: Real, S: Simd>(
+    simd: S,
+    a: &MatrixRef<'_, T>,
+    rows: Range<usize>,
+    depth: Range<usize>,
+    panel: &mut [T],
+) {
+    let width = rows.len();
+    pack_lines(simd, a, rows, depth, width, panel);
 }
 
-impl<T: Real> PackRows<T> for MatrixRef<'_, T> {
-    fn rows(&self) -> usize {
-        MatrixRef::rows(self)
-    }
-
-    fn depth(&self) -> usize {
-        self.columns()
-    }
-
-    #[inline(always)]
-    fn pack<S: Simd>(&self, simd: S, rows: Range<usize>, depth: Range<usize>, panel: &mut [T]) {
-        let width = rows.len();
-        pack_lines(simd, self, rows, depth, width, panel);
-    }
-}
-
-/// Packs columns of `b` into a panel of `width` columns; those that `b` lacks are zero.
+/// Packs columns of `b` into a panel of `width` columns; those that `b` lacks are zero. Element
+/// (p, j) goes to `panel[(p - depth.start) · width + (j - columns.start)]`.
 #[inline(always)]
 pub(super) fn pack_columns<T: Real, S: Simd>(
     simd: S,
@@ -84,14 +64,7 @@ fn pack_lines<T: Real, S: Simd>(
         if line == 1 {
             copy_lines(simd, origin, step, count, depth, width, panel);
         } else if step == 1 {
-            interleave(
-                simd,
-                |i| origin.offset(i as isize * line),
-                count,
-                depth,
-                width,
-                panel,
-            );
+            interleave(simd, origin, line, count, depth, width, panel);
         } else {
             for p in 0..depth as isize {
                 for i in 0..count as isize {
@@ -139,37 +112,22 @@ unsafe fn copy_lines<T: Real, S: Simd>(
     }
 }
 
-/// Interleaves rows that are contiguous along the depth: `panel[p · rows.len() + i] = rows[i][p]`.
-///
-/// # Panics
-/// If there are more than [`MAX_ROWS`] rows, or a row is shorter than `panel.len() / rows.len()`.
-#[inline(always)]
-pub(crate) fn pack_runs<T: Real, S: Simd>(simd: S, rows: &[&[T]], panel: &mut [T]) {
-    let count = rows.len();
-    if count == 0 {
-        return;
-    }
-    let depth = panel.len() / count;
-    assert!(count <= MAX_ROWS && panel.len() == depth * count);
-    assert!(rows.iter().all(|row| row.len() >= depth));
-    // SAFETY: each row has `depth` numbers and the panel `count` for each depth.
-    unsafe { interleave(simd, |i| rows[i].as_ptr(), count, depth, count, panel) };
-}
-
 /// Lines that are contiguous along the depth, transposed block by block in registers.
 ///
 /// # Safety
-/// `line(i)` is valid for reading `depth` numbers for each `i < count`; the panel has
+/// `origin + i · line` is valid for reading `depth` numbers for each `i < count`; the panel has
 /// `depth · width` numbers, and `0 < count <= width`.
 #[inline(always)]
 unsafe fn interleave<T: Real, S: Simd>(
     simd: S,
-    line: impl Fn(usize) -> *const T,
+    origin: *const T,
+    line: isize,
     count: usize,
     depth: usize,
     width: usize,
     panel: &mut [T],
 ) {
+    let line = |i: usize| origin.wrapping_offset(i as isize * line);
     let side = T::Vector::<S>::SIDE;
     let groups = count.div_ceil(side);
     let mut p = 0;

@@ -7,18 +7,18 @@ use crate::parallel::Par;
 use crate::simd::{Kernel, Level, Real, Simd, dispatch};
 use crate::storage::Buffer;
 
-use super::blocking::{Blocking, Pieces};
+use super::blocking::{Blocking, Pieces, tasks};
 use super::gemm::Epilogue;
 use super::grid::{Grid, Region, pack_region};
 use super::matrix::SharedTarget;
-use super::pack::pack_columns;
+use super::pack::{pack_columns, pack_rows};
 use super::scratch::with_scratch;
 use super::tile::Tile;
-use super::{Accum, MatrixRef, PackRows};
+use super::{Accum, MatrixRef};
 
 /// All that the parts of one call share.
-pub(super) struct Product<'a, T, A> {
-    pub(super) a: &'a A,
+pub(super) struct Product<'a, T> {
+    pub(super) a: &'a MatrixRef<'a, T>,
     pub(super) c: SharedTarget<T>,
     pub(super) grid: Grid,
     pub(super) blocking: Blocking,
@@ -28,30 +28,10 @@ pub(super) struct Product<'a, T, A> {
     pub(super) level: Level,
 }
 
-impl<T: Real, A: PackRows<T>> Product<'_, T, A> {
+impl<T: Real> Product<'_, T> {
     /// Whether A is small enough to be packed whole, each thread then taking columns of B.
     pub(super) fn prefers_columns(&self) -> bool {
         self.grid.m <= 4 * self.blocking.tile_rows.max(8) && self.grid.n >= 2 * self.grid.m
-    }
-
-    /// Tasks worth making for a product of this size.
-    ///
-    /// How many there are changes no bit of the result, so it may follow the number of threads.
-    fn tasks(&self, depth: usize) -> usize {
-        const WORTH_A_TASK: usize = 1 << 18;
-        let threads = match self.par {
-            Par::Sequential => return 1,
-            Par::Threads => rayon::current_num_threads(),
-        };
-        if threads == 1 {
-            return 1;
-        }
-        let work = self
-            .grid
-            .m
-            .saturating_mul(self.grid.n)
-            .saturating_mul(depth);
-        (work / WORTH_A_TASK).clamp(1, 4 * threads)
     }
 
     /// Packs B, a region at a time, and multiplies rows of A with it.
@@ -89,7 +69,7 @@ impl<T: Real, A: PackRows<T>> Product<'_, T, A> {
     /// Multiplies all rows of A with a packed region of B.
     pub(super) fn by_rows(&self, region: &Region, right: &[T]) {
         let (grid, blocking) = (&self.grid, &self.blocking);
-        let tasks = self.tasks(grid.depth_of(&region.blocks));
+        let tasks = tasks(self.par, [grid.m, grid.depth_of(&region.blocks), grid.n]);
         let panels = grid.row_panels.count();
         // A block of rows uses a panel of B that it has in its first-level cache several times.
         const PANELS_IN_A_BLOCK: usize = 4;
@@ -142,7 +122,10 @@ impl<T: Real, A: PackRows<T>> Product<'_, T, A> {
             self.pack_left(&blocks, left);
             let largest = (blocking.rows / grid.width).max(1);
             let panels = whole.panels.len();
-            let groups = Pieces::new(panels, panels.div_ceil(self.tasks(depth)));
+            let groups = Pieces::new(
+                panels,
+                panels.div_ceil(tasks(self.par, [grid.m, depth, grid.n])),
+            );
             let scratch_len = largest * grid.width * blocking.depth;
             self.par.for_each(groups.count(), |task| {
                 with_scratch(scratch_len, |scratch| {
@@ -230,14 +213,14 @@ impl<T: Real, A: PackRows<T>> Product<'_, T, A> {
 }
 
 /// Packs all panels of rows of one block of depth.
-struct PackLeft<'a, T, A> {
-    a: &'a A,
+struct PackLeft<'a, T> {
+    a: &'a MatrixRef<'a, T>,
     panels: Pieces,
     depth: Range<usize>,
     target: &'a mut [T],
 }
 
-impl<T: Real, A: PackRows<T>> Kernel for PackLeft<'_, T, A> {
+impl<T: Real> Kernel for PackLeft<'_, T> {
     type Scalar = T;
     type Output = ();
     #[inline(always)]
@@ -246,14 +229,14 @@ impl<T: Real, A: PackRows<T>> Kernel for PackLeft<'_, T, A> {
             let rows = self.panels.range(panel);
             let start = rows.start * self.depth.len();
             let target = &mut self.target[start..][..rows.len() * self.depth.len()];
-            self.a.pack(simd, rows, self.depth.clone(), target);
+            pack_rows(simd, self.a, rows, self.depth.clone(), target);
         }
     }
 }
 
 /// Some panels of rows of A times some packed panels of columns of B.
-struct RowBlock<'a, T, A> {
-    product: &'a Product<'a, T, A>,
+struct RowBlock<'a, T> {
+    product: &'a Product<'a, T>,
     region: &'a Region,
     right: &'a [T],
     rows: Range<usize>,
@@ -261,7 +244,7 @@ struct RowBlock<'a, T, A> {
     scratch: &'a mut [T],
 }
 
-impl<T: Real, A: PackRows<T>> Kernel for RowBlock<'_, T, A> {
+impl<T: Real> Kernel for RowBlock<'_, T> {
     type Scalar = T;
     type Output = ();
     #[inline(always)]
@@ -274,7 +257,7 @@ impl<T: Real, A: PackRows<T>> Kernel for RowBlock<'_, T, A> {
                 let rows = grid.row_panels.range(panel);
                 let start = (rows.start - first_row) * depth.len();
                 let target = &mut self.scratch[start..][..rows.len() * depth.len()];
-                a.pack(simd, rows, depth.clone(), target);
+                pack_rows(simd, a, rows, depth.clone(), target);
             }
             for column_panel in self.columns.clone() {
                 let start = grid.panel_start(self.region, block, column_panel);
@@ -300,8 +283,8 @@ impl<T: Real, A: PackRows<T>> Kernel for RowBlock<'_, T, A> {
 }
 
 /// All rows of a packed A times some columns of B.
-struct ColumnBlock<'a, T, A> {
-    product: &'a Product<'a, T, A>,
+struct ColumnBlock<'a, T> {
+    product: &'a Product<'a, T>,
     left: &'a [T],
     b: &'a MatrixRef<'a, T>,
     blocks: Range<usize>,
@@ -309,7 +292,7 @@ struct ColumnBlock<'a, T, A> {
     scratch: &'a mut [T],
 }
 
-impl<T: Real, A: PackRows<T>> Kernel for ColumnBlock<'_, T, A> {
+impl<T: Real> Kernel for ColumnBlock<'_, T> {
     type Scalar = T;
     type Output = ();
     #[inline(always)]

@@ -8,6 +8,7 @@ use crate::simd::Real;
 /// A cache line, for its alignment.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
+#[expect(dead_code, reason = "its memory is used, by another type")]
 struct Line([u64; 8]);
 
 thread_local! {

@@ -4,8 +4,8 @@ use crate::simd::{Kernel, Real, Simd, Vector, prefetch};
 
 use super::blocking::TILE_VECTORS;
 
-/// `C = [C +] A · B [+ bias] [, ReLU]` for one tile, of at most [`MAX_ROWS`](super::MAX_ROWS) rows
-/// and two vectors of columns.
+/// `C = [C +] A · B [+ bias] [, ReLU]` for one tile, of at most 14 rows (6 where there
+/// are 16 registers) and two vectors of columns.
 #[derive(Clone, Copy)]
 pub(super) struct Tile<T> {
     pub(super) rows: usize,
