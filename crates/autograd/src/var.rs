@@ -235,6 +235,11 @@ pub(crate) fn recording() -> Recording {
     RECORDING.get()
 }
 
+/// Whether operations on tracked values are recorded.
+pub(crate) fn is_recording() -> bool {
+    recording() == Recording::On
+}
+
 /// Restores the state also when the body panics.
 struct Restore(Recording);
 

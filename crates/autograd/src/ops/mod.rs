@@ -10,6 +10,7 @@ mod elementwise;
 mod extremes;
 mod index;
 mod join;
+mod matmul;
 mod operators;
 mod pool;
 mod powers;
@@ -39,6 +40,7 @@ pub(crate) fn entries() -> Vec<OpEntry> {
         join::entries,
         index::entries,
         reduce::entries,
+        matmul::entries,
         extremes::entries,
         scan::entries,
         softmax::entries,

@@ -1,0 +1,155 @@
+//! Matrix products.
+
+use tensor::{Float, Result, Shape, Tensor};
+
+use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::samples::OpEntry;
+use crate::var::Var;
+
+impl<T: Float> Var<T> {
+    /// The matrix product over the last two axes, further axes broadcast as batches; a vector is a
+    /// row on the left and a column on the right, as in NumPy. See [`Tensor::matmul`]. Derivatives:
+    /// `dy · otherᵀ` and `selfᵀ · dy`. Saves its two operands and nothing else.
+    ///
+    /// ```
+    /// use autograd::{Tape, Var};
+    /// use tensor::Tensor;
+    /// let tape = Tape::new();
+    /// let w = tape.variable(Tensor::from([[1.0, 2.0], [3.0, 4.0]]));
+    /// let x = Var::from(Tensor::from([[1.0, 1.0]]));
+    /// let y = x.matmul(&w)?;
+    /// assert_eq!(y.value().to_vec(), [4.0, 6.0]);
+    /// assert_eq!(y.sum(..)?.backward()?.of(&w)?.to_vec(), [1.0; 4]);
+    /// # Ok::<(), autograd::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If an operand is 0-d, the inner sizes differ, or the batch axes do not broadcast.
+    #[track_caller]
+    pub fn matmul(&self, other: &Var<T>) -> Result<Var<T>> {
+        // One matrix for all batches is one larger product, and its gradient needs no sum over
+        // batches afterwards.
+        if self.rank() > 2 && other.rank() == 2 {
+            let (batch, depth) = self.shape().split_at(self.rank() - 1);
+            let rows = Shape::from(batch).elements();
+            let mut shape = Shape::from(batch);
+            shape.push(other.shape()[1]);
+            let flat = self.reshape([rows, depth[0]])?;
+            return Matmul.apply(&[&flat, other])?.reshape(shape);
+        }
+        Matmul.apply(&[self, other])
+    }
+
+    /// The inner product `Σ aᵢ bᵢ` of two vectors. Derivatives: `dy · b` and `dy · a`.
+    ///
+    /// # Errors
+    /// If they are not vectors of one length.
+    #[track_caller]
+    pub fn dot(&self, other: &Var<T>) -> Result<Var<T>> {
+        if self.rank() != 1 || self.shape() != other.shape() {
+            return Err(
+                tensor::Error::shape("dot", "the operands are not vectors of one length")
+                    .with("left", self.shape())
+                    .with("right", other.shape())
+                    .fix("use `matmul` for matrices"),
+            );
+        }
+        self.matmul(other)
+    }
+
+    /// The outer product `yᵢⱼ = aᵢ bⱼ` of two vectors. Derivatives: `dy · b` and `dyᵀ · a`.
+    ///
+    /// # Errors
+    /// If they are not vectors.
+    #[track_caller]
+    pub fn outer(&self, other: &Var<T>) -> Result<Var<T>> {
+        if self.rank() != 1 || other.rank() != 1 {
+            return Err(tensor::Error::shape("outer", "the operands are not vectors")
+                .with("left", self.shape())
+                .with("right", other.shape()));
+        }
+        self.expand_dims(1)?.mul(other)
+    }
+}
+
+struct Matmul;
+
+/// The vector as a matrix: one row, or one column.
+fn as_matrix<T: Float>(x: &Var<T>, axis: isize) -> Result<Var<T>> {
+    if x.rank() == 1 {
+        x.expand_dims(axis)
+    } else {
+        Ok(x.clone())
+    }
+}
+
+impl<T: Float> Op<T> for Matmul {
+    fn name(&self) -> &str {
+        "matmul"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [a, b] = inputs.exactly()?;
+        a.matmul(b)
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        let [a, b] = at.inputs()?;
+        let (left, right) = (as_matrix(&a, 0)?, as_matrix(&b, -1)?);
+        // The axis that a vector operand took from the result comes back.
+        let mut dy = dy.clone();
+        if b.rank() == 1 {
+            dy = dy.expand_dims(-1)?;
+        }
+        if a.rank() == 1 {
+            dy = dy.expand_dims(-2)?;
+        }
+        at.gradients()
+            .of(0, || {
+                let da = dy.matmul(&right.t())?.sum_to(left.shape())?;
+                da.reshape(a.shape())
+            })?
+            .of(1, || {
+                let db = left.t().matmul(&dy)?.sum_to(right.shape())?;
+                db.reshape(b.shape())
+            })
+    }
+    fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        let depth = inputs.first().and_then(|a| a.last()).copied().unwrap_or(0);
+        2 * (output.elements() as u64).saturating_mul(depth as u64)
+    }
+}
+
+pub(crate) fn entries() -> Vec<OpEntry> {
+    let mut matmul = OpEntry::new(
+        "matmul",
+        "`y = a · b` over the last two axes",
+        "`da = dy · bᵀ`, `db = aᵀ · dy`",
+    )
+    .edges("an empty inner axis gives zeros");
+    let shapes: [[&[usize]; 2]; 12] = [
+        [&[2, 3], &[3, 4]],
+        [&[3, 3], &[3, 3]],
+        [&[3], &[3]],
+        [&[3], &[3, 2]],
+        [&[2, 3], &[3]],
+        [&[2, 2, 3], &[3, 2]],
+        [&[2, 3], &[2, 3, 2]],
+        [&[2, 1, 2, 3], &[3, 3, 2]],
+        [&[3], &[2, 3, 2]],
+        [&[2, 2, 3], &[3]],
+        [&[2, 0], &[0, 3]],
+        [&[0, 2], &[2, 3]],
+    ];
+    for pair in shapes {
+        matmul = matmul.sample(&pair, |v| v[0].matmul(&v[1]));
+    }
+    vec![
+        matmul,
+        OpEntry::new("dot", "`Σ aᵢ bᵢ`", "`da = dy b`, `db = dy a`")
+            .sample(&[&[4], &[4]], |v| v[0].dot(&v[1])),
+        OpEntry::new("outer", "`yᵢⱼ = aᵢ bⱼ`", "`da = dy · b`, `db = dyᵀ · a`")
+            .sample(&[&[2], &[3]], |v| v[0].outer(&v[1])),
+    ]
+}
