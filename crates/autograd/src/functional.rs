@@ -172,27 +172,8 @@ pub fn jacobian<T: Float, R: Outcome<T>>(
         if rows.is_empty() {
             return Ok(Var::constant(Tensor::zeros(shape)?));
         }
-        stack(&rows, count, run.nested)?.reshape(shape)
+        Var::stack(&rows.iter().collect::<Vec<_>>(), 0)?.reshape(shape)
     }
-}
-
-/// The rows under each other; differentiable if `nested`.
-fn stack<T: Float>(rows: &[Var<T>], count: usize, nested: bool) -> Result<Var<T>> {
-    if !nested {
-        let values: Vec<&Tensor<T>> = rows.iter().map(Var::value).collect();
-        return Ok(Var::constant(Tensor::stack(&values, 0)?));
-    }
-    let mut all: Option<Var<T>> = None;
-    for (i, row) in rows.iter().enumerate() {
-        let mut place = Tensor::zeros([count, 1])?;
-        place.make_mut()[i] = T::ONE;
-        let placed = Var::constant(place).mul(&row.reshape([1, row.shape().elements()])?)?;
-        all = Some(match all {
-            Some(all) => all.add(&placed)?,
-            None => placed,
-        });
-    }
-    all.ok_or_else(|| gradient_error("jacobian", "the function's value has no elements"))
 }
 
 /// The Hessian `∂²f/∂xᵢ∂xⱼ` of a function with a single number as its value, of shape `x`'s shape
