@@ -6,10 +6,11 @@ use std::ops::Neg;
 
 use crate::element::Number;
 use crate::elementwise::special::polygamma;
+use crate::instances::Compiled;
 use crate::simd::Real;
 
 /// `f32` or `f64`: the types with arithmetic kernels and gradients.
-pub trait Float: Number + Real + Neg<Output = Self> {
+pub trait Float: Number + Real + Compiled + Neg<Output = Self> {
     /// Distance from 1 to the next larger value.
     const EPSILON: Self;
     /// NaN.

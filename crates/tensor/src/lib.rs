@@ -10,6 +10,7 @@ mod elementwise;
 mod error;
 mod float;
 mod index;
+mod instances;
 mod join;
 pub mod matmul;
 pub(crate) mod parallel;

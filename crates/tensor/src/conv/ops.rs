@@ -2,7 +2,6 @@
 
 use crate::conv::job::Execution;
 use crate::conv::params::{Conv2dOptions, Conv2dParams};
-use crate::conv::plan;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::matmul::Epilogue;
@@ -89,7 +88,7 @@ impl<T: Float> Tensor<T> {
         };
         build(operation, params.output_shape(), |out| {
             let execution = Execution::best();
-            plan::forward(&params, execution, slice(&x), slice(&w), epilogue, out)
+            (T::kernels().conv.forward)(&params, execution, slice(&x), slice(&w), epilogue, out)
         })
     }
 
@@ -129,7 +128,8 @@ impl<T: Float> Tensor<T> {
             filters.try_contiguous(operation)?,
         );
         build(operation, params.input_shape(), |dx| {
-            plan::input_gradient(&params, Execution::best(), slice(&dy), slice(&w), dx)
+            let kernel = T::kernels().conv.input_gradient;
+            kernel(&params, Execution::best(), slice(&dy), slice(&w), dx)
         })
     }
 
@@ -167,7 +167,8 @@ impl<T: Float> Tensor<T> {
             gradient.try_contiguous(operation)?,
         );
         build(operation, params.filter_shape(), |dw| {
-            plan::filter_gradient(&params, Execution::best(), slice(&x), slice(&dy), dw)
+            let kernel = T::kernels().conv.filter_gradient;
+            kernel(&params, Execution::best(), slice(&x), slice(&dy), dw)
         })
     }
 }

@@ -7,8 +7,8 @@ use crate::conv::params::{Conv2dParams, ConvAlgorithm};
 use crate::conv::statistics::{Counter, count};
 use crate::conv::windows::smallest_copy;
 use crate::conv::winograd::{self, Four, Two};
-use crate::element::DType;
 use crate::error::{Error, Result};
+use crate::instances::Compiled;
 use crate::matmul::Epilogue;
 use crate::simd::Real;
 
@@ -17,21 +17,88 @@ const LARGEST_COPY: usize = 1 << 18;
 /// Columns below which strips along a row are too short, and patches are packed instead.
 const NARROW: usize = 5;
 
-/// What runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Plan {
-    Patches(Patches),
-    Winograd4,
-    Winograd2,
+/// The entry points of one element type.
+pub(crate) struct ConvKernels<T: 'static> {
+    pub(crate) forward: Forward<T>,
+    pub(crate) input_gradient: Linear<T>,
+    pub(crate) filter_gradient: Linear<T>,
+    /// F(4×4, 3×3) and F(2×2, 3×3), for types that have them.
+    winograd: Option<[WinogradKernels<T>; 2]>,
 }
 
-impl Plan {
-    fn count(self, params: &Conv2dParams) {
+/// Parameters, input, filters, epilogue, output.
+type Forward<T> = fn(&Conv2dParams, Execution, &[T], &[T], Epilogue<'_, T>, &mut [T]) -> Result<()>;
+/// Parameters, two operands, result.
+type Linear<T> = fn(&Conv2dParams, Execution, &[T], &[T], &mut [T]) -> Result<()>;
+
+struct WinogradKernels<T: 'static> {
+    correlate: winograd::Correlate<T>,
+    filter_gradient: Linear<T>,
+}
+
+impl<T: Real + Compiled> ConvKernels<T> {
+    pub(crate) const fn new() -> Self {
+        ConvKernels {
+            forward: forward::<T>,
+            input_gradient: input_gradient::<T>,
+            filter_gradient: filter_gradient::<T>,
+            winograd: None,
+        }
+    }
+
+    pub(crate) const fn with_winograd(mut self) -> Self {
+        self.winograd = Some([
+            WinogradKernels {
+                correlate: winograd::correlate::<T, Four>,
+                filter_gradient: winograd::filter_gradient::<T, Four>,
+            },
+            WinogradKernels {
+                correlate: winograd::correlate::<T, Two>,
+                filter_gradient: winograd::filter_gradient::<T, Two>,
+            },
+        ]);
+        self
+    }
+}
+
+/// What runs.
+#[derive(Clone, Copy)]
+enum Plan<T: 'static> {
+    Patches(Patches),
+    Winograd(Tile, &'static WinogradKernels<T>),
+}
+
+/// The outputs that a tile of Winograd's algorithm has along an axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tile {
+    Four,
+    Two,
+}
+
+impl Tile {
+    fn outputs(self) -> usize {
+        match self {
+            Tile::Four => 4,
+            Tile::Two => 2,
+        }
+    }
+}
+
+impl<T: Compiled> Plan<T> {
+    fn winograd(tile: Tile) -> Option<Self> {
+        let [four, two] = T::kernels().conv.winograd.as_ref()?;
+        Some(match tile {
+            Tile::Four => Plan::Winograd(tile, four),
+            Tile::Two => Plan::Winograd(tile, two),
+        })
+    }
+
+    fn count(&self, params: &Conv2dParams) {
         let counter = match self {
             Plan::Patches(Patches::Packed) => Counter::Im2col,
             Plan::Patches(Patches::InPlace) => Counter::Direct,
-            Plan::Winograd4 => Counter::Winograd,
-            Plan::Winograd2 => Counter::Winograd2x2,
+            Plan::Winograd(Tile::Four, _) => Counter::Winograd,
+            Plan::Winograd(Tile::Two, _) => Counter::Winograd2x2,
         };
         count(counter, 1);
         count(Counter::DirectMultiplications, params.multiplications());
@@ -39,13 +106,13 @@ impl Plan {
 }
 
 /// Chooses for one direction: `correlation` reads patches of `source` and computes `outputs`.
-fn plan<T: Real>(
+fn plan<T: Real + Compiled>(
     operation: &str,
     params: &Conv2dParams,
     correlation: &Correlation,
     source: ImageShape,
     outputs: ImageShape,
-) -> Result<Plan> {
+) -> Result<Plan<T>> {
     let patches = |wanted| {
         if smallest_copy(correlation, source) > LARGEST_COPY {
             Plan::Patches(Patches::Packed)
@@ -56,15 +123,9 @@ fn plan<T: Real>(
     Ok(match params.algorithm {
         ConvAlgorithm::Im2col => patches(Patches::Packed),
         ConvAlgorithm::Direct => patches(Patches::InPlace),
-        ConvAlgorithm::Winograd | ConvAlgorithm::Winograd2x2 => {
-            check_winograd::<T>(operation, params)?;
-            match params.algorithm {
-                _ if params.multiplications() == 0 => patches(Patches::Packed),
-                ConvAlgorithm::Winograd => Plan::Winograd4,
-                _ => Plan::Winograd2,
-            }
-        }
-        ConvAlgorithm::Auto => match winograd_pays::<T>(params, outputs) {
+        ConvAlgorithm::Winograd => winograd(operation, params, Tile::Four)?,
+        ConvAlgorithm::Winograd2x2 => winograd(operation, params, Tile::Two)?,
+        ConvAlgorithm::Auto => match winograd_that_pays(params, outputs) {
             Some(plan) => plan,
             None if correlation.columns.targets < NARROW => patches(Patches::Packed),
             None => patches(Patches::InPlace),
@@ -73,50 +134,55 @@ fn plan<T: Real>(
 }
 
 /// The tile that multiplies least, if that outweighs the transforms.
-fn winograd_pays<T: Real>(params: &Conv2dParams, outputs: ImageShape) -> Option<Plan> {
-    let possible = T::DTYPE == DType::F32 && winograd::is_possible(params);
-    if !possible || params.in_channels.min(params.out_channels) < 8 {
+fn winograd_that_pays<T: Compiled>(params: &Conv2dParams, outputs: ImageShape) -> Option<Plan<T>> {
+    if !winograd::is_possible(params) || params.in_channels.min(params.out_channels) < 8 {
         return None;
     }
-    let points = |tile: usize| {
-        let tiles = outputs.height.div_ceil(tile) * outputs.width.div_ceil(tile);
-        tiles * (tile + 2) * (tile + 2)
+    let points = |tile: Tile| {
+        let side = tile.outputs();
+        let tiles = outputs.height.div_ceil(side) * outputs.width.div_ceil(side);
+        tiles * (side + 2) * (side + 2)
+    };
+    let tile = if points(Tile::Four) <= points(Tile::Two) {
+        Tile::Four
+    } else {
+        Tile::Two
     };
     let direct = outputs.height * outputs.width * 9;
-    let (plan, points) = if points(4) <= points(2) {
-        (Plan::Winograd4, points(4))
-    } else {
-        (Plan::Winograd2, points(2))
-    };
-    (2 * points <= direct).then_some(plan)
+    if 2 * points(tile) > direct {
+        return None;
+    }
+    Plan::winograd(tile)
 }
 
-fn check_winograd<T: Real>(operation: &str, params: &Conv2dParams) -> Result<()> {
-    let wrong = if T::DTYPE != DType::F32 {
-        format!("computes with f32, not {}", T::DTYPE)
-    } else if !winograd::is_possible(params) {
-        "takes kernels of 3×3, stride 1, dilation 1 and one group".to_string()
-    } else {
-        return Ok(());
+/// Winograd's algorithm as the caller asked, or why not.
+fn winograd<T: Real + Compiled>(
+    operation: &str,
+    params: &Conv2dParams,
+    tile: Tile,
+) -> Result<Plan<T>> {
+    let wrong = match Plan::winograd(tile) {
+        None => format!("computes with f32, not {}", T::DTYPE),
+        Some(_) if !winograd::is_possible(params) => {
+            "takes kernels of 3×3, stride 1, dilation 1 and one group".to_string()
+        }
+        // Sums over nothing have no tiles.
+        Some(_) if params.multiplications() == 0 => return Ok(Plan::Patches(Patches::Packed)),
+        Some(plan) => return Ok(plan),
     };
-    Err(
-        Error::unsupported(operation, format!("Winograd's algorithm {wrong}"))
-            .with("input", params.input_shape())
-            .with("filters", params.filter_shape())
-            .with(
-                "stride",
-                format!("{:?}", [params.rows.stride, params.columns.stride]),
-            )
-            .with(
-                "dilation",
-                format!("{:?}", [params.rows.dilation, params.columns.dilation]),
-            )
-            .fix("`ConvAlgorithm::Auto` takes it where it can"),
-    )
+    let error = Error::unsupported(operation, format!("Winograd's algorithm {wrong}"))
+        .with("input", params.input_shape())
+        .with("filters", params.filter_shape());
+    let strides = [params.rows.stride, params.columns.stride];
+    let dilations = [params.rows.dilation, params.columns.dilation];
+    Err(error
+        .with("stride", format!("{strides:?}"))
+        .with("dilation", format!("{dilations:?}"))
+        .fix("`ConvAlgorithm::Auto` takes it where it can"))
 }
 
 /// `out = x ⋆ w`, finished by `epilogue`; overwrites `out`.
-pub(crate) fn forward<T: Real>(
+fn forward<T: Real + Compiled>(
     params: &Conv2dParams,
     execution: Execution,
     x: &[T],
@@ -127,17 +193,16 @@ pub(crate) fn forward<T: Real>(
     let operation = "conv2d";
     let correlation = Correlation::forward(params);
     let shapes = [input_image(params), output_image(params)];
-    let plan = plan::<T>(operation, params, &correlation, shapes[0], shapes[1])?;
+    let plan = plan(operation, params, &correlation, shapes[0], shapes[1])?;
     plan.count(params);
-    let winograd = match plan {
+    let kernels = match plan {
         Plan::Patches(patches) => {
             return job::forward(params, execution, patches, x, w, epilogue, out);
         }
-        Plan::Winograd4 => winograd::correlate::<T, Four>,
-        Plan::Winograd2 => winograd::correlate::<T, Two>,
+        Plan::Winograd(_, kernels) => kernels,
     };
     let batch = params.batch;
-    winograd(
+    (kernels.correlate)(
         operation,
         execution,
         &correlation,
@@ -151,7 +216,7 @@ pub(crate) fn forward<T: Real>(
 }
 
 /// The gradient with respect to the input; overwrites `dx`.
-pub(crate) fn input_gradient<T: Real>(
+fn input_gradient<T: Real + Compiled>(
     params: &Conv2dParams,
     execution: Execution,
     dy: &[T],
@@ -161,17 +226,16 @@ pub(crate) fn input_gradient<T: Real>(
     let operation = "conv2d_input_gradient";
     let correlation = Correlation::transposed(params, [0, 0]);
     let shapes = [output_image(params), input_image(params)];
-    let plan = plan::<T>(operation, params, &correlation, shapes[0], shapes[1])?;
+    let plan = plan(operation, params, &correlation, shapes[0], shapes[1])?;
     plan.count(params);
-    let winograd = match plan {
+    let kernels = match plan {
         Plan::Patches(patches) => {
             return job::input_gradient(params, execution, patches, dy, w, dx);
         }
-        Plan::Winograd4 => winograd::correlate::<T, Four>,
-        Plan::Winograd2 => winograd::correlate::<T, Two>,
+        Plan::Winograd(_, kernels) => kernels,
     };
     let (batch, epilogue) = (params.batch, Epilogue::NONE);
-    winograd(
+    (kernels.correlate)(
         operation,
         execution,
         &correlation,
@@ -185,7 +249,7 @@ pub(crate) fn input_gradient<T: Real>(
 }
 
 /// The gradient with respect to the filters; overwrites `dw`.
-pub(crate) fn filter_gradient<T: Real>(
+fn filter_gradient<T: Real + Compiled>(
     params: &Conv2dParams,
     execution: Execution,
     x: &[T],
@@ -195,13 +259,12 @@ pub(crate) fn filter_gradient<T: Real>(
     let operation = "conv2d_filter_gradient";
     let correlation = Correlation::forward(params);
     let shapes = [input_image(params), output_image(params)];
-    let plan = plan::<T>(operation, params, &correlation, shapes[0], shapes[1])?;
+    let plan = plan(operation, params, &correlation, shapes[0], shapes[1])?;
     plan.count(params);
     match plan {
         Plan::Patches(patches) => {
             filter_gradient::filter_gradient(params, execution, patches, x, dy, dw)
         }
-        Plan::Winograd4 => winograd::filter_gradient::<T, Four>(params, execution, x, dy, dw),
-        Plan::Winograd2 => winograd::filter_gradient::<T, Two>(params, execution, x, dy, dw),
+        Plan::Winograd(_, kernels) => (kernels.filter_gradient)(params, execution, x, dy, dw),
     }
 }

@@ -5,8 +5,8 @@ use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::parallel::Par;
-use crate::pool::average;
-use crate::pool::max::{self, Position};
+use crate::pool::kernels::PositionKernels;
+use crate::pool::max::Position;
 use crate::pool::params::{Pool2dOptions, Pool2dParams};
 use crate::shape::Shape;
 use crate::simd::Level;
@@ -70,11 +70,12 @@ impl<T: Float> Tensor<T> {
     /// As [`Pool2dParams::new`], and if the window has more than 2³¹ − 1 positions.
     pub fn max_pool2d(&self, options: &Pool2dOptions) -> Result<(Tensor<T>, PoolIndices)> {
         let params = Pool2dParams::resolve(MAX, self.shape(), options)?;
+        let kernels = &T::kernels().pool;
         if params.window_area() <= SMALL_WINDOW {
-            let (values, indices) = max_pool(self, &params)?;
+            let (values, indices) = max_pool(self, &params, &kernels.small)?;
             Ok((values, PoolIndices::Small(indices)))
         } else if i32::try_from(params.window_area()).is_ok() {
-            let (values, indices) = max_pool(self, &params)?;
+            let (values, indices) = max_pool(self, &params, &kernels.large)?;
             Ok((values, PoolIndices::Large(indices)))
         } else {
             Err(Error::size(MAX, "the window has too many positions")
@@ -99,7 +100,7 @@ impl<T: Float> Tensor<T> {
         let x = self.try_contiguous(MAX)?;
         Tensor::build(MAX, params.output_shape(), |y| {
             if !y.is_empty() {
-                max::values(&params, Par::Threads, Level::best(), slice(&x), y);
+                (T::kernels().pool.values)(&params, Par::Threads, Level::best(), slice(&x), y);
             }
         })
     }
@@ -138,12 +139,13 @@ impl<T: Float> Tensor<T> {
                 return;
             }
             let (par, level) = (Par::Threads, Level::best());
+            let kernels = &T::kernels().pool;
             match indices {
                 PoolIndices::Small(indices) => with_elements(indices, |positions| {
-                    max::scatter(&params, par, level, slice(&dy), positions, dx);
+                    (kernels.small.scatter)(&params, par, level, slice(&dy), positions, dx);
                 }),
                 PoolIndices::Large(indices) => with_elements(indices, |positions| {
-                    max::scatter(&params, par, level, slice(&dy), positions, dx);
+                    (kernels.large.scatter)(&params, par, level, slice(&dy), positions, dx);
                 }),
             }
         })
@@ -181,12 +183,13 @@ impl<T: Float> Tensor<T> {
                 return;
             }
             let (par, level) = (Par::Threads, Level::best());
+            let kernels = &T::kernels().pool;
             match indices {
                 PoolIndices::Small(indices) => with_elements(indices, |positions| {
-                    max::gather(&params, par, level, slice(&x), positions, y);
+                    (kernels.small.gather)(&params, par, level, slice(&x), positions, y);
                 }),
                 PoolIndices::Large(indices) => with_elements(indices, |positions| {
-                    max::gather(&params, par, level, slice(&x), positions, y);
+                    (kernels.large.gather)(&params, par, level, slice(&x), positions, y);
                 }),
             }
         })
@@ -214,7 +217,7 @@ impl<T: Float> Tensor<T> {
         let x = self.try_contiguous(operation)?;
         Tensor::build(operation, params.output_shape(), |y| {
             if !y.is_empty() {
-                average::forward(&params, Par::Threads, Level::best(), slice(&x), y);
+                (T::kernels().pool.average)(&params, Par::Threads, Level::best(), slice(&x), y);
             }
         })
     }
@@ -246,7 +249,13 @@ impl<T: Float> Tensor<T> {
         let dy = self.try_contiguous(operation)?;
         Tensor::build(operation, params.input_shape(), |dx| {
             if !dx.is_empty() {
-                average::gradient(&params, Par::Threads, Level::best(), slice(&dy), dx);
+                (T::kernels().pool.average_gradient)(
+                    &params,
+                    Par::Threads,
+                    Level::best(),
+                    slice(&dy),
+                    dx,
+                );
             }
         })
     }
@@ -257,6 +266,7 @@ const MAX: &str = "max_pool2d";
 fn max_pool<T: Float, P: Position>(
     x: &Tensor<T>,
     params: &Pool2dParams,
+    kernels: &PositionKernels<T, P>,
 ) -> Result<(Tensor<T>, Tensor<P>)> {
     let shape = params.output_shape();
     let x = x.try_contiguous(MAX)?;
@@ -264,7 +274,7 @@ fn max_pool<T: Float, P: Position>(
     let mut positions = Buffer::unspecified(MAX, shape.elements())?;
     let (to, at) = (values.as_mut_slice(), positions.as_mut_slice());
     if !to.is_empty() {
-        max::forward(params, Par::Threads, Level::best(), slice(&x), to, at);
+        (kernels.max)(params, Par::Threads, Level::best(), slice(&x), to, at);
     }
     Ok((
         Tensor::from_buffer(values, shape.clone()),

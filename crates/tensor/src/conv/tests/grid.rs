@@ -2,7 +2,8 @@
 
 use super::oracle::Case;
 use crate::conv::job::Execution;
-use crate::conv::{Conv2dOptions, Conv2dParams, ConvAlgorithm, Padding, plan};
+use crate::conv::{Conv2dOptions, Conv2dParams, ConvAlgorithm, Padding};
+use crate::instances::Compiled;
 use crate::matmul::Epilogue;
 use crate::parallel::Par;
 use crate::simd::{Level, Real};
@@ -37,7 +38,7 @@ struct Problem<T> {
     dw: Vec<f64>,
 }
 
-impl<T: Real> Problem<T> {
+impl<T: Real + Compiled> Problem<T> {
     fn new(case: Case) -> Self {
         let x = values(case.input.iter().product(), 1);
         let w = values(case.filters.iter().product(), 2);
@@ -73,7 +74,7 @@ impl<T: Real> Problem<T> {
             poison(self.dx.len()),
             poison(self.dw.len()),
         );
-        plan::forward(
+        (T::kernels().conv.forward)(
             &params,
             execution,
             &self.x,
@@ -82,8 +83,9 @@ impl<T: Real> Problem<T> {
             &mut out,
         )
         .unwrap();
-        plan::input_gradient(&params, execution, &self.dy, &self.w, &mut dx).unwrap();
-        plan::filter_gradient(&params, execution, &self.x, &self.dy, &mut dw).unwrap();
+        (T::kernels().conv.input_gradient)(&params, execution, &self.dy, &self.w, &mut dx).unwrap();
+        (T::kernels().conv.filter_gradient)(&params, execution, &self.x, &self.dy, &mut dw)
+            .unwrap();
         [out, dx, dw]
     }
 
@@ -322,7 +324,7 @@ fn bias_and_relu_are_applied_at_the_end() {
                     bias: Some(&problem.bias[..]),
                     relu: true,
                 };
-                plan::forward(
+                (f32::kernels().conv.forward)(
                     &params, execution, &problem.x, &problem.w, epilogue, &mut out,
                 )
                 .unwrap();

@@ -104,6 +104,19 @@ impl Tiling {
     }
 }
 
+/// [`correlate`] for one type and tile.
+pub(super) type Correlate<T> = fn(
+    &str,
+    Execution,
+    &Correlation,
+    usize,
+    [ImageShape; 2],
+    &[T],
+    &[T],
+    Epilogue<'_, T>,
+    &mut [T],
+) -> Result<()>;
+
 /// `target = source ⋆ w`, finished by `epilogue`; `correlation` is the forward direction or the
 /// only phase of the transpose.
 pub(super) fn correlate<T: Real, M: Minimal>(
