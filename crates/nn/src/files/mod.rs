@@ -5,6 +5,8 @@ mod atomic;
 mod checkpoint;
 #[cfg(feature = "hdf5")]
 mod h5;
+#[cfg(any(feature = "hdf5", feature = "safetensors"))]
+mod json;
 mod saved;
 
 pub use atomic::write_atomically;
