@@ -48,7 +48,7 @@ fn main() -> tensor::Result<()> {
     let scores = Tensor::from([2.0, 1.5, 0.1, 1.0, -1.0, -0.5]);
     let tape = Tape::new();
     let tracked = tape.variable(scores.clone());
-    let loss = tracked.softmax_cross_entropy(&Var::from(&cat))?;
+    let loss = tracked.softmax_cross_entropy_with(&Var::from(&cat))?;
     let gradients = loss.backward()?;
     let engine = gradients.of(&tracked)?;
     let p = scores.softmax(-1)?;

@@ -1,1 +1,3 @@
-//! Tests that cross the crates live in `tests/tests`.
+//! What several of the tests in `tests/tests` share.
+
+pub mod formula;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::model::NotFinite;
+
 /// An error of this crate.
 ///
 /// Its text says what went wrong, where, and how to fix it. `main() -> nn::Result<()>` prints that
@@ -26,6 +28,33 @@ pub enum Error {
     /// A file that cannot be read or written, or whose contents are not what they should be.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A loss that became infinite or NaN.
+    #[error(transparent)]
+    NotFinite(Box<NotFinite>),
+}
+
+impl Error {
+    /// Adds a line `label  value` below the message of an error of an operation: where in the
+    /// model it was.
+    #[cold]
+    pub(crate) fn with(self, label: impl Into<String>, value: impl fmt::Display) -> Self {
+        match self {
+            Error::Tensor(error) => Error::Tensor(error.with(label, value)),
+            other => other,
+        }
+    }
+
+    /// Says in which epoch and batch (counted from 1) the loss stopped being finite.
+    #[cold]
+    pub(crate) fn at_batch(self, epoch: usize, batch: usize) -> Self {
+        match self {
+            Error::NotFinite(mut error) => {
+                error.epoch_and_batch = Some((epoch, batch));
+                Error::NotFinite(error)
+            }
+            other => other,
+        }
+    }
 }
 
 /// The result of every function of this crate that can fail.

@@ -22,6 +22,7 @@ mod shape;
 mod simd;
 mod storage;
 mod tensor;
+mod update;
 mod views;
 
 pub use conv::{

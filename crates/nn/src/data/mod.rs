@@ -23,6 +23,7 @@ mod rows;
 mod source;
 
 pub use array::Array;
+pub(crate) use array::with_tensor;
 pub use batches::{Batch, Batches, Epoch};
 pub use categorical::to_categorical;
 pub use images::{ImageSet, load_idx};

@@ -1,0 +1,369 @@
+//! One training step, and evaluation.
+
+use std::fmt;
+use std::ops::Index;
+
+use autograd::{Tape, Var};
+use tensor::{Error, Float, Tensor};
+
+use super::Sequential;
+use super::forward::{BATCH, Mode};
+use crate::data::Array;
+use crate::error::Result;
+use crate::losses::Loss;
+use crate::metrics::{Metric, Tally};
+use crate::optimizers::{Optimizer, OptimizerState};
+use crate::samples::{self, Inputs, Targets};
+
+/// Loss, optimizer with its state, and metrics of a model; see [`Sequential::compile`].
+pub struct Compiled<T: Float = f32> {
+    loss: Box<dyn Loss<T>>,
+    optimizer: Box<dyn Optimizer<T>>,
+    metrics: Vec<Box<dyn Metric<T>>>,
+    state: OptimizerState<T>,
+}
+
+impl<T: Float> Compiled<T> {
+    /// The loss.
+    pub fn loss(&self) -> &dyn Loss<T> {
+        &*self.loss
+    }
+
+    /// The optimizer's settings.
+    pub fn optimizer(&self) -> &dyn Optimizer<T> {
+        &*self.optimizer
+    }
+
+    /// The optimizer's settings, to change the learning rate.
+    pub fn optimizer_mut(&mut self) -> &mut dyn Optimizer<T> {
+        &mut *self.optimizer
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> impl Iterator<Item = &dyn Metric<T>> {
+        self.metrics.iter().map(|metric| &**metric)
+    }
+
+    /// What the optimizer remembers.
+    pub fn state(&self) -> &OptimizerState<T> {
+        &self.state
+    }
+
+    /// Restores what the optimizer remembered, from a checkpoint.
+    pub fn set_state(&mut self, state: OptimizerState<T>) {
+        self.state = state;
+    }
+
+    /// `"loss"` and the names of the metrics.
+    fn score_names(&self) -> Vec<String> {
+        let metrics = self.metrics.iter().map(|metric| metric.name().to_string());
+        std::iter::once("loss".to_string()).chain(metrics).collect()
+    }
+}
+
+/// Loss and metrics, averaged over samples; see [`Sequential::evaluate`].
+///
+/// Indexed by position as Keras's list (`scores[0]` is the loss), or by name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    names: Vec<String>,
+    values: Vec<f64>,
+}
+
+impl Scores {
+    /// The loss.
+    pub fn loss(&self) -> f64 {
+        self.values[0]
+    }
+
+    /// The score of this name.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.iter()
+            .find(|(own, _)| *own == name)
+            .map(|(_, value)| value)
+    }
+
+    /// Names and values, the loss first.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.names
+            .iter()
+            .map(|name| &**name)
+            .zip(self.values.iter().copied())
+    }
+}
+
+impl Index<usize> for Scores {
+    type Output = f64;
+    fn index(&self, position: usize) -> &f64 {
+        &self.values[position]
+    }
+}
+
+impl Index<&str> for Scores {
+    type Output = f64;
+    #[track_caller]
+    fn index(&self, name: &str) -> &f64 {
+        match self.names.iter().position(|own| own == name) {
+            Some(position) => &self.values[position],
+            None => panic!("there is no score `{name}`, only {:?}", self.names),
+        }
+    }
+}
+
+impl fmt::Display for Scores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (name, value)) in self.iter().enumerate() {
+            let space = if i == 0 { "" } else { "  " };
+            write!(f, "{space}{name} {value:.4}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Loss and metrics added up over batches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Running {
+    loss: Tally,
+    metrics: Vec<Tally>,
+}
+
+impl Running {
+    pub(crate) fn scores<T: Float>(&self, compiled: &Compiled<T>) -> Scores {
+        let mut values = vec![self.loss.mean()];
+        values.extend(self.metrics.iter().map(Tally::mean));
+        values.resize(1 + compiled.metrics.len(), f64::NAN);
+        Scores {
+            names: compiled.score_names(),
+            values,
+        }
+    }
+
+    fn add<T: Float>(
+        &mut self,
+        loss: f64,
+        count: usize,
+        output: &Tensor<T>,
+        targets: &Targets<T>,
+        metrics: &[Box<dyn Metric<T>>],
+    ) -> Result<()> {
+        let sum = loss * count as f64;
+        self.loss.add(Tally { sum, count });
+        self.metrics.resize(metrics.len(), Tally::default());
+        for (tally, metric) in self.metrics.iter_mut().zip(metrics) {
+            tally.add(metric.measure(output, targets)?);
+        }
+        Ok(())
+    }
+}
+
+fn boxed<T: Float, M: Metric<T> + 'static>(metric: M) -> Box<dyn Metric<T>> {
+    Box::new(metric)
+}
+
+impl<T: Float> Sequential<T> {
+    /// Sets what training minimises, how, and what is reported besides. Weights are kept; what an
+    /// earlier optimizer remembered is not.
+    ///
+    /// Metrics are an array of one kind (`[Accuracy::new()]`), a `Vec<Box<dyn Metric<T>>>` of
+    /// several, or `None::<Accuracy>`.
+    ///
+    /// # Errors
+    /// If the input shape is known and a layer cannot take what the layers before it give.
+    pub fn compile<M: Metric<T> + 'static>(
+        &mut self,
+        loss: impl Loss<T> + 'static,
+        optimizer: impl Optimizer<T> + 'static,
+        metrics: impl IntoIterator<Item = M>,
+    ) -> Result<()> {
+        if self.input_shape.is_some() {
+            self.build()?;
+        }
+        self.compiled = Some(Compiled {
+            loss: Box::new(loss),
+            optimizer: Box::new(optimizer),
+            metrics: metrics.into_iter().map(boxed).collect(),
+            state: OptimizerState::default(),
+        });
+        Ok(())
+    }
+
+    pub(crate) fn require_compiled(&self, operation: &str) -> Result<&Compiled<T>> {
+        self.compiled.as_ref().ok_or_else(|| {
+            Error::value(operation, "the model has no loss and no optimizer yet")
+                .fix("call `compile` first")
+                .into()
+        })
+    }
+
+    /// Loss and metrics of the model on `x` and `y`, with dropout off, in batches, without a tape.
+    ///
+    /// # Errors
+    /// If the model is not compiled, there are no samples, or samples or targets do not fit.
+    pub fn evaluate(&self, x: impl Into<Inputs>, y: impl Into<Array>) -> Result<Scores> {
+        let (x, y) = (x.into(), y.into());
+        let compiled = self.require_compiled("evaluate")?;
+        self.check_pair("evaluate", &x, &y)?;
+        let mut running = Running::default();
+        let weights = self.constants();
+        let mut start = 0;
+        while start < x.len() {
+            let end = x.len().min(start + BATCH);
+            let targets = Targets::new(&samples::slice(&y, start..end)?)?;
+            let batch = Var::constant(x.slice(start..end)?.to_tensor()?);
+            let mode = Mode {
+                training_step: None,
+                without_last_activation: self.loss_absorbs_activation(compiled),
+            };
+            let output = self.run(batch, &weights, mode, &mut |_, _| Ok(()))?;
+            let loss = self.loss_of(compiled, &output, &targets)?.item()?.to_f64();
+            let output = self.completed(compiled, output)?;
+            running.add(loss, end - start, &output, &targets, &compiled.metrics)?;
+            start = end;
+        }
+        Ok(running.scores(compiled))
+    }
+
+    /// One step of the optimizer on one batch; returns loss and metrics of the batch before it.
+    ///
+    /// # Errors
+    /// If the model is not compiled, samples or targets do not fit, or the loss is not finite
+    /// (the weights are then left as they were).
+    pub fn train_on_batch(&mut self, x: impl Into<Inputs>, y: impl Into<Array>) -> Result<Scores> {
+        let (x, y) = (x.into(), y.into());
+        self.require_compiled("train_on_batch")?;
+        if self.input_shape.is_none() {
+            self.build_for(&x.sample_shape())?;
+        }
+        self.check_pair("train_on_batch", &x, &y)?;
+        let mut running = Running::default();
+        self.step(&x.to_tensor()?, &Targets::new(&y)?, &mut running)?;
+        Ok(running.scores(self.require_compiled("train_on_batch")?))
+    }
+
+    /// Checks that there are samples, as many targets, and that both fit the model and its loss.
+    pub(crate) fn check_pair(&self, operation: &str, x: &Inputs, y: &Array) -> Result<()> {
+        let (samples, targets) = (x.len(), samples::count(y));
+        if samples == 0 {
+            return Err(Error::value(operation, "there are no samples")
+                .with("x", x.shape())
+                .into());
+        }
+        if samples != targets {
+            return Err(Error::shape(
+                operation,
+                format!("there are {samples} samples but {targets} targets"),
+            )
+            .with("x", x.shape())
+            .with("y", y.shape())
+            .into());
+        }
+        self.require_fit(operation, x)?;
+        match self.output_shape() {
+            Some(output) => {
+                let targets = Targets::new(y)?;
+                self.require_compiled(operation)?
+                    .loss
+                    .check(&targets, output)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Forward, backward and update on one batch, which fits; adds to `running`.
+    pub(crate) fn step(
+        &mut self,
+        x: &Tensor<T>,
+        targets: &Targets<T>,
+        running: &mut Running,
+    ) -> Result<()> {
+        let compiled = self.require_compiled("fit")?;
+        let mode = Mode {
+            training_step: Some(compiled.state.iterations),
+            without_last_activation: self.loss_absorbs_activation(compiled),
+        };
+        let gradients = {
+            let tape = Tape::new();
+            let weights = self.variables(&tape);
+            let input = Var::constant(x.clone());
+            let output = self.run(input, &weights, mode, &mut |_, _| Ok(()))?;
+            let loss = tape.scope("loss", || self.loss_of(compiled, &output, targets))?;
+            let value = loss.item()?.to_f64();
+            if !value.is_finite() {
+                return Err(self.not_finite(x, value, mode).into());
+            }
+            let count = x.shape().first().copied().unwrap_or(0);
+            let output = self.completed(compiled, output.detach())?;
+            running.add(value, count, &output, targets, &compiled.metrics)?;
+            let mut gradients = loss.backward()?;
+            let take = |weight: &Var<T>| gradients.take(weight);
+            weights
+                .iter()
+                .map(take)
+                .collect::<tensor::Result<Vec<_>>>()?
+            // Here the tape and its variables go, so that the weights have one owner again and
+            // can be changed in place.
+        };
+        self.update(gradients)
+    }
+
+    /// Hands the gradients, in the order of the parameters, to the optimizer.
+    fn update(&mut self, mut gradients: Vec<Tensor<T>>) -> Result<()> {
+        let Some(Compiled {
+            optimizer, state, ..
+        }) = &mut self.compiled
+        else {
+            return Ok(());
+        };
+        if state.slots.is_empty() {
+            let zeros = |gradient: &Tensor<T>| {
+                let slots = optimizer.slots().iter();
+                slots.map(|_| Tensor::zeros(gradient.shape())).collect()
+            };
+            state.slots = gradients.iter().map(zeros).collect::<tensor::Result<_>>()?;
+        }
+        if state.slots.len() != gradients.len() {
+            return Err(Error::value(
+                "optimizer",
+                format!(
+                    "the state is that of {} parameters, the model has {}",
+                    state.slots.len(),
+                    gradients.len()
+                ),
+            )
+            .fix("`compile` again after adding layers")
+            .into());
+        }
+        optimizer.prepare(&mut gradients)?;
+        state.iterations += 1;
+        let parameters = self
+            .layers
+            .iter_mut()
+            .flat_map(super::Stage::parameters_mut);
+        for ((parameter, gradient), slots) in parameters.zip(&gradients).zip(&mut state.slots) {
+            optimizer.update(state.iterations, &mut parameter.value, gradient, slots)?;
+        }
+        Ok(())
+    }
+
+    fn loss_absorbs_activation(&self, compiled: &Compiled<T>) -> bool {
+        compiled.loss.absorbs(&self.last_activation())
+    }
+
+    fn loss_of(
+        &self,
+        compiled: &Compiled<T>,
+        output: &Var<T>,
+        targets: &Targets<T>,
+    ) -> Result<Var<T>> {
+        let absorbed = self.loss_absorbs_activation(compiled);
+        compiled.loss.loss(output, targets, absorbed)
+    }
+
+    /// The model's output, from one without the last activation if the loss takes that over.
+    fn completed(&self, compiled: &Compiled<T>, output: Var<T>) -> Result<Tensor<T>> {
+        if !self.loss_absorbs_activation(compiled) || compiled.metrics.is_empty() {
+            return Ok(output.into_value());
+        }
+        Ok(self.last_activation().apply(&output)?.into_value())
+    }
+}

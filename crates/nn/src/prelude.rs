@@ -1,0 +1,20 @@
+//! Everything that a program which trains a network usually needs: `use nn::prelude::*`.
+
+pub use tensor::{Padding, Tensor};
+
+pub use crate::data::{npy, to_categorical};
+pub use crate::initializers::Initializer;
+pub use crate::layer::{Layer, LayerOptions};
+pub use crate::layers::{
+    Activation, ActivationFunction, AvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d,
+    Rescaling,
+};
+pub use crate::losses::{
+    BinaryCrossentropy, CategoricalCrossentropy, Loss, MeanSquaredError,
+    SparseCategoricalCrossentropy,
+};
+pub use crate::metrics::{Accuracy, Metric};
+pub use crate::model::Sequential;
+pub use crate::optimizers::{Adam, Optimizer, RmsProp, Sgd};
+pub use crate::samples::Inputs;
+pub use crate::training::{EarlyStopping, Fit, History, Verbosity};

@@ -1,0 +1,309 @@
+//! From whole data sets to the batches that run through a model.
+
+use std::any::Any;
+use std::ops::{Div, Range};
+
+use tensor::{DType, Element, Error, Float, Shape, Tensor};
+
+use crate::data::{Array, with_tensor};
+use crate::error::Result;
+
+/// The number of rows: samples.
+pub(crate) fn count(array: &Array) -> usize {
+    array.shape().first().copied().unwrap_or(0)
+}
+
+/// The rows `range`, without copying.
+pub(crate) fn slice(array: &Array, range: Range<usize>) -> Result<Array> {
+    // No tensor has more rows than `isize::MAX`.
+    let range = range.start as isize..range.end as isize;
+    Ok(with_tensor!(array, x => x.slice_axis(0, range)?.into()))
+}
+
+/// The samples that go into a model, one a row of the first axis: an array, and a number that its
+/// elements are divided by when a batch is made.
+///
+/// Any array or tensor is one. Images in bytes stay bytes, a quarter of the memory:
+///
+/// ```
+/// use nn::data::Array;
+/// use nn::prelude::*;
+/// let pixels = Array::from(Tensor::from([[0_u8, 64], [128, 255]]));
+/// let x = pixels / 256.0;
+/// assert_eq!(x.shape(), &[2, 2]);
+///
+/// let mut model = Sequential::new();
+/// model.add(Activation::linear().input_shape(&x.shape()[1..]));
+/// assert_eq!(model.predict(&x)?.to_vec(), [0.0, 0.25, 0.5, 0.99609375]);
+/// # Ok::<(), nn::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    array: Array,
+    divisor: f64,
+}
+
+impl Inputs {
+    /// The shape of the array, samples first.
+    pub fn shape(&self) -> &Shape {
+        self.array.shape()
+    }
+
+    /// The number of samples.
+    pub fn len(&self) -> usize {
+        count(&self.array)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shape of one sample.
+    pub fn sample_shape(&self) -> Shape {
+        Shape::from(self.shape().get(1..).unwrap_or(&[]))
+    }
+
+    /// The samples `range`, without copying.
+    pub(crate) fn slice(&self, range: Range<usize>) -> Result<Self> {
+        Ok(Inputs {
+            array: slice(&self.array, range)?,
+            divisor: self.divisor,
+        })
+    }
+
+    /// All samples as `T`.
+    pub(crate) fn to_tensor<T: Float>(&self) -> Result<Tensor<T>> {
+        let values: Tensor<T> = self.array.to()?;
+        Ok(if self.divisor == 1.0 {
+            values
+        } else {
+            values / T::constant(self.divisor)
+        })
+    }
+
+    /// Makes `batch` the samples that `rows` lists, as `T`; its memory is used again if it can be.
+    pub(crate) fn gather<T: Float>(&self, rows: &[usize], batch: &mut Tensor<T>) -> Result<()> {
+        gather(&self.array, rows, batch)?;
+        if self.divisor != 1.0 {
+            let divisor = T::constant(self.divisor);
+            for value in batch.make_mut() {
+                *value = *value / divisor;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<A: Into<Array>> From<A> for Inputs {
+    fn from(array: A) -> Self {
+        Inputs {
+            array: array.into(),
+            divisor: 1.0,
+        }
+    }
+}
+
+impl From<&Inputs> for Inputs {
+    /// Another handle on the same memory.
+    fn from(inputs: &Inputs) -> Self {
+        inputs.clone()
+    }
+}
+
+impl Div<f64> for Inputs {
+    type Output = Inputs;
+    fn div(self, divisor: f64) -> Inputs {
+        Inputs {
+            divisor: self.divisor * divisor,
+            ..self
+        }
+    }
+}
+
+impl Div<f64> for Array {
+    type Output = Inputs;
+    /// The elements divided by a number, a batch at a time.
+    fn div(self, divisor: f64) -> Inputs {
+        Inputs::from(self) / divisor
+    }
+}
+
+impl Div<f64> for &Array {
+    type Output = Inputs;
+    /// The elements divided by a number, a batch at a time.
+    fn div(self, divisor: f64) -> Inputs {
+        Inputs::from(self) / divisor
+    }
+}
+
+/// Makes `batch` the rows of `array` that `rows` lists, as `T`.
+fn gather<T: Float>(array: &Array, rows: &[usize], batch: &mut Tensor<T>) -> Result<()> {
+    let shape = with_rows(array.shape(), rows.len());
+    if *batch.shape() != shape || !batch.is_unique() {
+        *batch = Tensor::zeros(shape)?;
+    }
+    with_tensor!(array, x => copy_rows(x, rows, batch))
+}
+
+/// The targets that `rows` lists.
+pub(crate) fn gather_targets<T: Float>(array: &Array, rows: &[usize]) -> Result<Targets<T>> {
+    if holds_labels(array) {
+        let labels = rows
+            .iter()
+            .map(|&row| array.row(row)?.to_i64()?.item().map_err(Into::into));
+        let labels = labels.collect::<Result<Vec<i64>>>()?;
+        return Ok(Targets::Labels(Tensor::from(labels)));
+    }
+    let mut values = Tensor::zeros([0])?;
+    gather(array, rows, &mut values)?;
+    Ok(Targets::Values(values))
+}
+
+/// The shape with another number of rows.
+fn with_rows(shape: &Shape, count: usize) -> Shape {
+    let mut other = Shape::from(count);
+    shape.iter().skip(1).for_each(|&size| other.push(size));
+    other
+}
+
+/// Copies `rows` of `source` into `target`, which has one row for each.
+fn copy_rows<S: Element, T: Float>(
+    source: &Tensor<S>,
+    rows: &[usize],
+    target: &mut Tensor<T>,
+) -> Result<()> {
+    let len = target.len() / rows.len().max(1);
+    if len == 0 {
+        return Ok(());
+    }
+    let same_type = (source as &dyn Any).downcast_ref::<Tensor<T>>();
+    let (same, other) = (same_type.and_then(Tensor::as_slice), source.as_slice());
+    for (target, &row) in target.make_mut().chunks_exact_mut(len).zip(rows) {
+        match (same, other) {
+            (Some(values), _) => target.copy_from_slice(&values[row * len..][..len]),
+            (None, Some(values)) => {
+                for (target, &value) in target.iter_mut().zip(&values[row * len..][..len]) {
+                    *target = T::from_f64(value.to_f64());
+                }
+            }
+            (None, None) => {
+                let values = source.index_axis(0, row)?;
+                for (target, value) in target.iter_mut().zip(values.iter()) {
+                    *target = T::from_f64(value.to_f64());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether an array of targets holds the numbers of classes: integers, one a sample.
+fn holds_labels(array: &Array) -> bool {
+    let integers = !matches!(array.dtype(), DType::F32 | DType::F64);
+    integers && array.len() == count(array)
+}
+
+/// What a model should answer, one row a sample.
+///
+/// ```
+/// use nn::Targets;
+/// use nn::data::Array;
+/// use tensor::Tensor;
+/// let labels = Targets::<f32>::new(&Array::from(Tensor::from([2_u8, 0])))?;
+/// assert!(matches!(labels, Targets::Labels(_)));
+/// let one_hot = Targets::<f32>::new(&Array::from(Tensor::from([[0_u8, 1], [1, 0]])))?;
+/// assert!(matches!(one_hot, Targets::Values(_)));
+/// # Ok::<(), nn::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub enum Targets<T: Float = f32> {
+    /// One-hot rows, probabilities, or numbers to be met.
+    Values(Tensor<T>),
+    /// The class of each sample.
+    Labels(Tensor<i64>),
+}
+
+impl<T: Float> Targets<T> {
+    /// Integers, one a sample, are labels; all else are values.
+    ///
+    /// # Errors
+    /// If memory for the conversion cannot be allocated.
+    pub fn new(array: &Array) -> Result<Self> {
+        Ok(if holds_labels(array) {
+            Targets::Labels(array.to_i64()?)
+        } else {
+            Targets::Values(array.to()?)
+        })
+    }
+
+    /// The number of samples.
+    pub fn len(&self) -> usize {
+        self.shape().first().copied().unwrap_or(0)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shape with the axis of samples.
+    pub fn shape(&self) -> &Shape {
+        match self {
+            Targets::Values(tensor) => tensor.shape(),
+            Targets::Labels(tensor) => tensor.shape(),
+        }
+    }
+
+    /// The targets as numbers in the shape of `output`, for losses that compare numbers.
+    ///
+    /// # Errors
+    /// If there are more or fewer numbers than outputs.
+    pub fn values_like(&self, operation: &str, output: &Shape) -> Result<Tensor<T>> {
+        if self.shape().elements() != output.elements() {
+            return Err(
+                Error::shape(operation, "the targets do not fit the outputs")
+                    .with("targets", self.shape())
+                    .with("outputs", output)
+                    .into(),
+            );
+        }
+        Ok(match self {
+            Targets::Values(tensor) => tensor.reshape(output)?,
+            Targets::Labels(tensor) => tensor.cast::<T>().reshape(output)?,
+        })
+    }
+
+    /// The labels, checked to lie in `0 .. classes`; numbers that are whole pass as labels.
+    ///
+    /// # Errors
+    /// If there is not one label a sample, or one lies outside.
+    pub fn labels(&self, operation: &str, classes: usize) -> Result<Vec<usize>> {
+        if self.shape().elements() != self.len() {
+            return Err(Error::shape(operation, "there is more than one label a sample")
+                .with("targets", self.shape())
+                .fix("give labels as [samples]; one-hot rows belong to `CategoricalCrossentropy`")
+                .into());
+        }
+        let check = |(sample, label): (usize, f64)| {
+            if label.fract() == 0.0 && label >= 0.0 && label < classes as f64 {
+                return Ok(label as usize);
+            }
+            let message = format!("the label of sample {sample} is {label}, which is no class");
+            Err(Error::value(operation, message)
+                .with("classes", format!("0 … {}", classes.saturating_sub(1)))
+                .fix("number the classes from 0, and give the last layer one output a class")
+                .into())
+        };
+        match self {
+            Targets::Values(tensor) => {
+                let labels = tensor.iter().map(T::to_f64);
+                labels.enumerate().map(check).collect()
+            }
+            Targets::Labels(tensor) => {
+                let labels = tensor.iter().map(|label| label as f64);
+                labels.enumerate().map(check).collect()
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The training loop.
+
+use std::time::Instant;
+
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+use rand::seq::SliceRandom;
+use tensor::{Error, Float, Tensor};
+
+use super::callbacks::{Callback, Control};
+use super::history::{EpochRecord, History};
+use super::progress::{Progress, Verbosity};
+use crate::data::Array;
+use crate::error::Result;
+use crate::model::{Running, Sequential};
+use crate::samples::{self, Inputs};
+
+/// How [`Sequential::fit`] trains.
+///
+/// ```
+/// use nn::prelude::*;
+/// let fit: Fit = Fit::new().batch_size(64).epochs(20).validation_split(0.1);
+/// ```
+#[must_use]
+pub struct Fit<'a, T: Float = f32> {
+    batch_size: usize,
+    epochs: usize,
+    initial_epoch: usize,
+    shuffle: bool,
+    seed: Option<u64>,
+    validation: Validation,
+    verbosity: Verbosity,
+    callbacks: Vec<Box<dyn Callback<T> + 'a>>,
+}
+
+enum Validation {
+    None,
+    Data(Inputs, Array),
+    Split(f64),
+}
+
+impl<T: Float> Default for Fit<'_, T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'a, T: Float> Fit<'a, T> {
+    /// Keras's defaults: one epoch of batches of 32, shuffled, no validation.
+    pub fn new() -> Self {
+        Fit {
+            batch_size: 32,
+            epochs: 1,
+            initial_epoch: 0,
+            shuffle: true,
+            seed: None,
+            validation: Validation::None,
+            verbosity: Verbosity::Auto,
+            callbacks: Vec::new(),
+        }
+    }
+
+    /// Sets the number of samples a step; the last batch of an epoch may be smaller.
+    pub fn batch_size(mut self, batch_size: usize) -> Self {
+        self.batch_size = batch_size;
+        self
+    }
+
+    /// Sets the number of the last epoch: how often all samples are seen, if training starts from
+    /// the first.
+    pub fn epochs(mut self, epochs: usize) -> Self {
+        self.epochs = epochs;
+        self
+    }
+
+    /// Sets the epoch to start from, counted from 0: each epoch has its own order of samples, so
+    /// that a run which stopped can be taken up where it was.
+    pub fn initial_epoch(mut self, epoch: usize) -> Self {
+        self.initial_epoch = epoch;
+        self
+    }
+
+    /// Sets whether each epoch takes the samples in a new random order.
+    pub fn shuffle(mut self, shuffle: bool) -> Self {
+        self.shuffle = shuffle;
+        self
+    }
+
+    /// Sets the seed of the orders; by default the model's.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Evaluates on this data after each epoch.
+    pub fn validation_data(mut self, x: impl Into<Inputs>, y: impl Into<Array>) -> Self {
+        self.validation = Validation::Data(x.into(), y.into());
+        self
+    }
+
+    /// Holds the last `fraction` of the samples (before shuffling) back, and evaluates on them
+    /// after each epoch.
+    pub fn validation_split(mut self, fraction: f64) -> Self {
+        self.validation = Validation::Split(fraction);
+        self
+    }
+
+    /// Sets what is shown on standard output.
+    pub fn verbosity(mut self, verbosity: Verbosity) -> Self {
+        self.verbosity = verbosity;
+        self
+    }
+
+    /// Adds code that runs between epochs; several run in the order in which they were added.
+    pub fn callback(mut self, callback: impl Callback<T> + 'a) -> Self {
+        self.callbacks.push(Box::new(callback));
+        self
+    }
+
+    /// Cuts validation data off the end if it is to be taken from there.
+    fn cut_validation(&mut self, x: &mut Inputs, y: &mut Array) -> Result<()> {
+        let Validation::Split(fraction) = self.validation else {
+            return Ok(());
+        };
+        let count = x.len();
+        // Keras rounds in the same way.
+        let kept = (count as f64 * (1.0 - fraction)).floor() as usize;
+        if !(0.0..1.0).contains(&fraction) || kept == 0 {
+            return Err(
+                Error::value("fit", "the validation split leaves nothing to train on")
+                    .with("fraction", fraction)
+                    .with("samples", count)
+                    .fix("use a fraction from 0 up to, but not including, 1")
+                    .into(),
+            );
+        }
+        if kept < count {
+            self.validation =
+                Validation::Data(x.slice(kept..count)?, samples::slice(y, kept..count)?);
+        } else {
+            self.validation = Validation::None;
+        }
+        (*x, *y) = (x.slice(0..kept)?, samples::slice(y, 0..kept)?);
+        Ok(())
+    }
+
+    /// The order of the samples in an epoch.
+    fn order(&self, count: usize, epoch: usize, model_seed: u64) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..count).collect();
+        if self.shuffle {
+            let mut generator = ChaCha8Rng::seed_from_u64(self.seed.unwrap_or(model_seed));
+            // The layers' first weights come from the streams that count up from 0.
+            generator.set_stream(u64::MAX - epoch as u64);
+            order.shuffle(&mut generator);
+        }
+        order
+    }
+}
+
+impl<T: Float> Sequential<T> {
+    /// Trains on samples `x` and targets `y`: each epoch takes all samples in a new order, a batch
+    /// a step. Returns loss and metrics of each epoch.
+    ///
+    /// # Errors
+    /// If the model is not compiled, there are no samples, samples or targets do not fit, the loss
+    /// becomes infinite or NaN ([`NotFinite`](crate::NotFinite) says at which step and layer), or
+    /// a callback returns one.
+    pub fn fit(
+        &mut self,
+        x: impl Into<Inputs>,
+        y: impl Into<Array>,
+        mut fit: Fit<'_, T>,
+    ) -> Result<History> {
+        let (mut x, mut y) = (x.into(), y.into());
+        self.require_compiled("fit")?;
+        if self.input_shape().is_none() && !x.is_empty() {
+            self.build_for(&x.sample_shape())?;
+        }
+        self.check_pair("fit", &x, &y)?;
+        if fit.batch_size == 0 {
+            return Err(Error::value("fit", "the batch size is 0")
+                .fix("use at least 1")
+                .into());
+        }
+        fit.cut_validation(&mut x, &mut y)?;
+        if let Validation::Data(x, y) = &fit.validation {
+            self.check_pair("validation data", x, y)?;
+        }
+        let mut callbacks = std::mem::take(&mut fit.callbacks);
+        for callback in &mut callbacks {
+            callback.train_begin(self)?;
+        }
+        let mut history = History::default();
+        let mut batch = Tensor::zeros([0])?;
+        for epoch in fit.initial_epoch..fit.epochs {
+            for callback in &mut callbacks {
+                callback.epoch_begin(epoch, self)?;
+            }
+            let record = self.epoch(&x, &y, &fit, epoch, &mut batch)?;
+            let mut control = Control::Continue;
+            for callback in &mut callbacks {
+                if callback.epoch_end(&record, self)? == Control::Stop {
+                    control = Control::Stop;
+                }
+            }
+            history.epochs.push(record);
+            if control == Control::Stop {
+                break;
+            }
+        }
+        for callback in &mut callbacks {
+            callback.train_end(self)?;
+        }
+        Ok(history)
+    }
+
+    fn epoch(
+        &mut self,
+        x: &Inputs,
+        y: &Array,
+        fit: &Fit<'_, T>,
+        epoch: usize,
+        batch: &mut Tensor<T>,
+    ) -> Result<EpochRecord> {
+        let start = Instant::now();
+        let count = x.len();
+        let order = fit.order(count, epoch, self.random_seed());
+        let batches = count.div_ceil(fit.batch_size);
+        let progress = Progress::new(fit.verbosity, epoch, fit.epochs, batches, count);
+        let mut running = Running::default();
+        let mut seen = 0;
+        for (number, rows) in order.chunks(fit.batch_size).enumerate() {
+            x.gather(rows, batch)?;
+            let targets = samples::gather_targets(y, rows)?;
+            self.step(batch, &targets, &mut running)
+                .map_err(|error| error.at_batch(epoch + 1, number + 1))?;
+            seen += rows.len();
+            let compiled = self.require_compiled("fit")?;
+            progress.advance(number + 1, seen, || running.scores(compiled));
+        }
+        let training_seconds = start.elapsed().as_secs_f64();
+        let compiled = self.require_compiled("fit")?;
+        let learning_rate = compiled.optimizer().learning_rate();
+        let scores = running.scores(compiled);
+        let owned = |(name, value): (&str, f64)| (name.to_string(), value);
+        let mut values: Vec<(String, f64)> = scores.iter().map(owned).collect();
+        if let Validation::Data(x, y) = &fit.validation {
+            let scores = self.evaluate(x, y)?;
+            values.extend(
+                scores
+                    .iter()
+                    .map(|(name, value)| (format!("val_{name}"), value)),
+            );
+        }
+        let record = EpochRecord {
+            epoch,
+            values,
+            learning_rate,
+            duration: start.elapsed(),
+        };
+        progress.finish(&record, training_seconds);
+        Ok(record)
+    }
+}

@@ -1,0 +1,13 @@
+//! Training: epochs over batches, with history, callbacks and progress.
+
+mod callbacks;
+mod fit;
+mod history;
+mod progress;
+
+pub use callbacks::{
+    Callback, Control, CsvLogger, EarlyStopping, LearningRateSchedule, ModelCheckpoint,
+};
+pub use fit::Fit;
+pub use history::{EpochRecord, History};
+pub use progress::Verbosity;

@@ -1,0 +1,181 @@
+//! One pass in place over a parameter, its gradient and an optimizer's state.
+
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::parallel::BLOCK;
+use crate::simd::{Level, vectorize};
+use crate::tensor::Tensor;
+
+impl<T: Float> Tensor<T> {
+    /// Replaces each element `p`, and the element of each tensor in `slots` at the same place, by
+    /// what `rule(p, g, slots)` returns for it, where `g` is the element of `gradient`.
+    ///
+    /// This is the update step of an optimizer: each array is read and written once, by all
+    /// threads, in place where its memory has one owner (see [`Tensor::is_unique`]). The result
+    /// does not depend on the number of threads, since no element looks at another. `rule` should
+    /// be small arithmetic, so that the loop can be compiled for the widest vectors.
+    ///
+    /// ```
+    /// use tensor::Tensor;
+    /// let mut weights = Tensor::from([1.0, 2.0]);
+    /// let mut velocity = Tensor::from([0.0, 1.0]);
+    /// let gradient = Tensor::from([10.0, 10.0]);
+    /// weights.update(&gradient, [&mut velocity], |w, g, [v]| {
+    ///     let v = 0.9 * v - 0.01 * g;
+    ///     (w + v, [v])
+    /// })?;
+    /// assert_eq!(weights.to_vec(), [0.9, 2.8]);
+    /// assert_eq!(velocity.to_vec(), [-0.1, 0.8]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the shapes differ, or memory for a copy of shared elements cannot be allocated.
+    pub fn update<const N: usize>(
+        &mut self,
+        gradient: &Tensor<T>,
+        mut slots: [&mut Tensor<T>; N],
+        rule: impl Fn(T, T, [T; N]) -> (T, [T; N]) + Copy + Send + Sync,
+    ) -> Result<()> {
+        let mismatch = |what: &str, shape: &crate::Shape| {
+            Error::shape("update", format!("the {what} has another shape"))
+                .with("parameter", &self.shape)
+                .with(what, shape)
+        };
+        if gradient.shape != self.shape {
+            return Err(mismatch("gradient", &gradient.shape));
+        }
+        if let Some(slot) = slots.iter().find(|slot| slot.shape != self.shape) {
+            return Err(mismatch("slot", &slot.shape));
+        }
+        let gradient = gradient.try_contiguous("update")?;
+        let Some(gradient) = gradient.as_slice() else {
+            return Ok(());
+        };
+        self.own("update")?;
+        for slot in &mut slots {
+            slot.own("update")?;
+        }
+        step(
+            Level::best(),
+            self.make_mut(),
+            gradient,
+            slots.map(|slot| slot.make_mut()),
+            rule,
+        );
+        Ok(())
+    }
+
+    /// Copies the elements if somebody else can see them, so that `make_mut` need not.
+    fn own(&mut self, operation: &str) -> Result<()> {
+        if !self.is_unique() {
+            *self = self.copied(operation)?;
+        }
+        Ok(())
+    }
+}
+
+/// Halves the arrays until a piece is one block, each half for whoever is free.
+fn step<T: Float, const N: usize>(
+    level: Level,
+    parameter: &mut [T],
+    gradient: &[T],
+    slots: [&mut [T]; N],
+    rule: impl Fn(T, T, [T; N]) -> (T, [T; N]) + Copy + Send + Sync,
+) {
+    if parameter.len() <= BLOCK {
+        return vectorize(level, || block(parameter, gradient, slots, rule));
+    }
+    let middle = (parameter.len() / 2).next_multiple_of(BLOCK);
+    let (p0, p1) = parameter.split_at_mut(middle);
+    let (g0, g1) = gradient.split_at(middle);
+    let mut rest: [&mut [T]; N] = std::array::from_fn(|_| &mut [][..]);
+    let mut taken = slots;
+    for (slot, rest) in taken.iter_mut().zip(&mut rest) {
+        let (head, tail) = std::mem::take(slot).split_at_mut(middle);
+        (*slot, *rest) = (head, tail);
+    }
+    rayon::join(
+        || step(level, p0, g0, taken, rule),
+        || step(level, p1, g1, rest, rule),
+    );
+}
+
+#[inline(always)]
+fn block<T: Float, const N: usize>(
+    parameter: &mut [T],
+    gradient: &[T],
+    mut slots: [&mut [T]; N],
+    rule: impl Fn(T, T, [T; N]) -> (T, [T; N]),
+) {
+    let len = parameter.len();
+    // Equal lengths, seen here, free the loop of bounds checks.
+    let gradient = &gradient[..len];
+    for slot in &mut slots {
+        *slot = &mut std::mem::take(slot)[..len];
+    }
+    for i in 0..len {
+        let state = std::array::from_fn(|k| slots[k][i]);
+        let (p, state) = rule(parameter[i], gradient[i], state);
+        parameter[i] = p;
+        for k in 0..N {
+            slots[k][i] = state[k];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_and_length_follows_the_rule() {
+        let rule = |p: f32, g: f32, [m, v]: [f32; 2]| {
+            let m = m + (g - m) * 0.1;
+            let v = v + (g * g - v) * 0.01;
+            (p - m / (v.sqrt() + 1e-7), [m, v])
+        };
+        for len in [0, 1, 7, 16, 33, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK + 3] {
+            let values =
+                |k: usize| -> Vec<f32> { (0..len).map(|i| ((i * k) % 17) as f32 / 8.0).collect() };
+            let (p, g, m, v) = (values(3), values(5), values(7), values(11));
+            let expected: Vec<(f32, [f32; 2])> =
+                (0..len).map(|i| rule(p[i], g[i], [m[i], v[i]])).collect();
+            for level in Level::available() {
+                let (mut p, mut m, mut v) = (p.clone(), m.clone(), v.clone());
+                step(level, &mut p, &g, [&mut m, &mut v], rule);
+                for (i, expected) in expected.iter().enumerate() {
+                    assert_eq!((p[i], [m[i], v[i]]), *expected, "{level:?} {len} {i}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shared_elements_are_copied_and_views_are_read_right() {
+        let mut p = Tensor::from([[1.0, 2.0], [3.0, 4.0]]);
+        let before = p.clone();
+        let gradient = Tensor::from([[10.0, 20.0], [30.0, 40.0]]).t();
+        p.update(&gradient, [], |p, g, []| (p - g, [])).unwrap();
+        assert_eq!(p.to_vec(), [-9.0, -28.0, -17.0, -36.0]);
+        assert_eq!(before.to_vec(), [1.0, 2.0, 3.0, 4.0]);
+        let address = p.as_slice().unwrap().as_ptr();
+        p.update(&gradient, [], |p, g, []| (p + g, [])).unwrap();
+        assert_eq!(p.as_slice().unwrap().as_ptr(), address);
+        assert_eq!(p.to_vec(), before.to_vec());
+    }
+
+    #[test]
+    fn other_shapes_are_refused() {
+        let mut p = Tensor::<f64>::zeros([2, 3]).unwrap();
+        let transposed = Tensor::zeros([3, 2]).unwrap();
+        let mut slot = Tensor::zeros([6]).unwrap();
+        let error = p.update(&transposed, [], |p, _, []| (p, [])).unwrap_err();
+        assert!(error.to_string().contains("[3, 2]"), "{error}");
+        let gradient = p.clone();
+        let error = p
+            .update(&gradient, [&mut slot], |p, _, s| (p, s))
+            .unwrap_err();
+        assert!(error.to_string().contains("[6]"), "{error}");
+    }
+}
