@@ -37,7 +37,7 @@ pub use functional::{
 pub use gradcheck::{GradCheck, gradcheck, gradgradcheck};
 pub use inspect::{Graph, GraphNode, GraphNodeKind};
 pub use op::{Backward, InputGradients, Inputs, Op, Saves};
-pub use ops::{CatalogueEntry, Elementwise, elementwise};
+pub use ops::{CatalogueEntry, CrossEntropy, Elementwise, elementwise};
 pub use reverse::{Gradients, Reverse};
 pub use samples::{OpEntry, Sample, operations, operations_table};
 pub use tape::Tape;

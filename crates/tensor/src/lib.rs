@@ -12,6 +12,7 @@ mod float;
 mod index;
 mod instances;
 mod join;
+mod linalg;
 pub mod matmul;
 pub(crate) mod parallel;
 mod place;

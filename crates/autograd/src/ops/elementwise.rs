@@ -33,6 +33,9 @@ impl<T: Float> Op<T> for Function<T> {
     }
 }
 
+/// A function on plain tensors.
+type Plain<T> = fn(&Tensor<T>) -> Tensor<T>;
+
 /// A function of the catalogue with what its tests need.
 #[derive(Clone, Copy)]
 pub struct CatalogueEntry {
@@ -45,10 +48,7 @@ pub struct CatalogueEntry {
     /// The function on tracked values.
     pub function: fn(&Var<f64>) -> Var<f64>,
     /// The function on plain `f64` and `f32` tensors.
-    pub forward: (
-        fn(&Tensor<f64>) -> Tensor<f64>,
-        fn(&Tensor<f32>) -> Tensor<f32>,
-    ),
+    pub forward: (Plain<f64>, Plain<f32>),
     /// Where it is smooth enough for finite differences.
     pub smooth_on: &'static [Range<f64>],
     /// The same function by an independent formula.

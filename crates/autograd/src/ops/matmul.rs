@@ -64,9 +64,11 @@ impl<T: Float> Var<T> {
     #[track_caller]
     pub fn outer(&self, other: &Var<T>) -> Result<Var<T>> {
         if self.rank() != 1 || other.rank() != 1 {
-            return Err(tensor::Error::shape("outer", "the operands are not vectors")
-                .with("left", self.shape())
-                .with("right", other.shape()));
+            return Err(
+                tensor::Error::shape("outer", "the operands are not vectors")
+                    .with("left", self.shape())
+                    .with("right", other.shape()),
+            );
         }
         self.expand_dims(1)?.mul(other)
     }

@@ -6,15 +6,20 @@ mod arithmetic;
 mod choose;
 mod conv;
 mod dropout;
+mod einsum;
 mod elementwise;
 mod extremes;
 mod index;
 mod join;
+mod linalg;
+mod loss;
 mod matmul;
+mod normalize;
 mod operators;
 mod pool;
 mod powers;
 mod reduce;
+mod resize;
 mod rule;
 mod scan;
 mod shape;
@@ -23,6 +28,7 @@ mod views;
 
 pub(crate) use elementwise::catalogue;
 pub use elementwise::{CatalogueEntry, Elementwise, elementwise};
+pub use loss::CrossEntropy;
 pub(crate) use rule::{Rule1, Rule2};
 
 use crate::samples::OpEntry;
@@ -47,6 +53,11 @@ pub(crate) fn entries() -> Vec<OpEntry> {
         conv::entries,
         pool::entries,
         dropout::entries,
+        einsum::entries,
+        linalg::entries,
+        normalize::entries,
+        resize::entries,
+        loss::entries,
     ];
     families.iter().flat_map(|entries| entries()).collect()
 }

@@ -77,7 +77,7 @@ impl<T: Float> Var<T> {
     /// use autograd::Tape;
     /// use tensor::Tensor;
     /// let tape = Tape::new();
-    /// let x = tape.variable(Tensor::from([3e200, -4e200]));
+    /// let x = tape.variable(Tensor::from([3e200_f64, -4e200]));
     /// let length = x.norm(2.0, ..)?;
     /// assert_eq!(length.item()?, 5e200);
     /// let direction = length.backward()?.of(&x)?.clone();

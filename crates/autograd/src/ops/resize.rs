@@ -1,0 +1,214 @@
+//! Images of another size: interpolation, and pooling to a given size.
+
+use tensor::{Error, Float, Result, Tensor};
+
+use crate::samples::OpEntry;
+use crate::var::Var;
+
+/// On images `[batch, height, width, channels]`; sizes are `[height, width]`.
+impl<T: Float> Var<T> {
+    /// Each pixel the nearest of the old image; pixel centres lie at half-integers, without
+    /// anti-aliasing. Derivative: each gradient, to the pixel that was read.
+    ///
+    /// # Errors
+    /// If the value has not four axes, or an image without pixels is enlarged.
+    #[track_caller]
+    pub fn resize_nearest(&self, size: [usize; 2]) -> Result<Var<T>> {
+        let old = image_size("resize_nearest", self, size)?;
+        let mut resized = self.clone();
+        for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
+            let nearest = |i: usize| {
+                let centre = (i as f64 + 0.5) * old as f64 / new as f64;
+                (centre as usize).min(old.saturating_sub(1)) as i64
+            };
+            let index = Tensor::from_fn([new], |at| nearest(at[0]))?;
+            resized = resized.index_select(axis as isize + 1, &index)?;
+        }
+        Ok(resized)
+    }
+
+    /// Bilinear interpolation, without anti-aliasing. Pixel centres lie at half-integers and the
+    /// border is repeated beyond the outermost; or, if `align_corners`, the outermost pixels of
+    /// both images lie on each other. Derivative: each gradient, by the same weights.
+    ///
+    /// # Errors
+    /// As [`Var::resize_nearest`].
+    #[track_caller]
+    pub fn resize_bilinear(&self, size: [usize; 2], align_corners: bool) -> Result<Var<T>> {
+        let old = image_size("resize_bilinear", self, size)?;
+        let mut resized = self.clone();
+        for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
+            if new != old {
+                let weights = linear_weights(old, new, align_corners)?;
+                resized = resized.along(axis as isize + 1, &weights)?;
+            }
+        }
+        Ok(resized)
+    }
+
+    /// The mean of `size` windows that cover the image: along each axis, window `i` of `m` over
+    /// `n` pixels goes from `⌊i n / m⌋` to `⌈(i + 1) n / m⌉`. Derivative: each gradient, shared
+    /// equally among its window.
+    ///
+    /// # Errors
+    /// As [`Var::resize_nearest`].
+    #[track_caller]
+    pub fn adaptive_avg_pool2d(&self, size: [usize; 2]) -> Result<Var<T>> {
+        let old = image_size("adaptive_avg_pool2d", self, size)?;
+        let mut pooled = self.clone();
+        for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
+            let weights = Tensor::from_fn([new, old], |at| {
+                let window = adaptive_window(at[0], new, old);
+                if window.contains(&at[1]) {
+                    T::constant(1.0 / window.len() as f64)
+                } else {
+                    T::ZERO
+                }
+            })?;
+            pooled = pooled.along(axis as isize + 1, &weights)?;
+        }
+        Ok(pooled)
+    }
+
+    /// The largest value of the windows of [`Var::adaptive_avg_pool2d`]. Derivative: the gradient,
+    /// for the largest element; equal ones get equal shares along each axis.
+    ///
+    /// # Errors
+    /// As [`Var::resize_nearest`].
+    #[track_caller]
+    pub fn adaptive_max_pool2d(&self, size: [usize; 2]) -> Result<Var<T>> {
+        let old = image_size("adaptive_max_pool2d", self, size)?;
+        let mut pooled = self.clone();
+        for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
+            let axis = axis + 1;
+            let longest = (0..new).map(|i| adaptive_window(i, new, old).len()).max();
+            let longest = longest.unwrap_or(1);
+            // Shorter windows repeat their last pixel, which changes no maximum.
+            let index = Tensor::from_fn([new, longest], |at| {
+                let window = adaptive_window(at[0], new, old);
+                (window.start + at[1]).min(window.end - 1) as i64
+            })?;
+            let mut shape = pooled.shape().to_vec();
+            shape.splice(axis..=axis, [new, longest]);
+            pooled = pooled
+                .index_select(axis as isize, &index.reshape([new * longest])?)?
+                .reshape(shape)?
+                .max(axis as isize + 1)?;
+        }
+        Ok(pooled)
+    }
+
+    /// The mean over all pixels, `[batch, channels]`. Derivative: each gradient, shared equally.
+    ///
+    /// # Errors
+    /// If the value has not four axes.
+    #[track_caller]
+    pub fn global_avg_pool2d(&self) -> Result<Var<T>> {
+        image_size("global_avg_pool2d", self, [1, 1])?;
+        self.mean([1, 2])
+    }
+
+    /// The largest value over all pixels, `[batch, channels]`. Derivative: as [`Var::max`].
+    ///
+    /// # Errors
+    /// If the value has not four axes or no pixels.
+    #[track_caller]
+    pub fn global_max_pool2d(&self) -> Result<Var<T>> {
+        image_size("global_max_pool2d", self, [1, 1])?;
+        self.max([1, 2])
+    }
+
+    /// The linear map `weights` along one axis: `y[…, i, …] = Σⱼ weights[i, j] x[…, j, …]`.
+    fn along(&self, axis: isize, weights: &Tensor<T>) -> Result<Var<T>> {
+        let weights = Var::constant(weights.clone());
+        weights
+            .matmul(&self.swap_axes(axis, -2)?)?
+            .swap_axes(axis, -2)
+    }
+}
+
+/// Height and width of an image that is to get `size`.
+fn image_size<T: Float>(operation: &str, x: &Var<T>, size: [usize; 2]) -> Result<[usize; 2]> {
+    let &[_, height, width, _] = &x.shape()[..] else {
+        return Err(Error::shape(operation, "the images have not four axes")
+            .with("images", x.shape())
+            .fix("reshape them to (batch, height, width, channels)"));
+    };
+    let nothing = (height == 0 && size[0] > 0) || (width == 0 && size[1] > 0);
+    if nothing && x.shape()[0] != 0 {
+        return Err(Error::shape(operation, "the images have no pixels").with("images", x.shape()));
+    }
+    Ok([height, width])
+}
+
+/// The pixels under window `i` of `new` over `old` pixels.
+fn adaptive_window(i: usize, new: usize, old: usize) -> std::ops::Range<usize> {
+    let scaled = |i: usize| i as u128 * old as u128;
+    let start = (scaled(i) / new as u128) as usize;
+    let end = scaled(i + 1).div_ceil(new as u128) as usize;
+    start..end.max(start + 1)
+}
+
+/// The weights of `old` pixels in each of `new` interpolated ones.
+fn linear_weights<T: Float>(old: usize, new: usize, align_corners: bool) -> Result<Tensor<T>> {
+    let last = old.saturating_sub(1) as f64;
+    Tensor::from_fn([new, old], |at| {
+        let place = if align_corners {
+            match new {
+                1 => 0.0,
+                _ => at[0] as f64 * last / (new - 1) as f64,
+            }
+        } else {
+            (at[0] as f64 + 0.5) * old as f64 / new as f64 - 0.5
+        };
+        let distance = (place.clamp(0.0, last) - at[1] as f64).abs();
+        T::constant((1.0 - distance).max(0.0))
+    })
+}
+
+pub(crate) fn entries() -> Vec<OpEntry> {
+    vec![
+        OpEntry::new(
+            "resize_nearest",
+            "the nearest pixel of the old image",
+            "`dy` to the pixel that was read",
+        )
+        .sample(&[&[1, 2, 5, 2]], |v| v[0].resize_nearest([4, 3])),
+        OpEntry::new(
+            "resize_bilinear",
+            "bilinear interpolation",
+            "`dy` by the same weights",
+        )
+        .edges("the border is repeated beyond the outermost pixels")
+        .sample(&[&[1, 2, 5, 2]], |v| v[0].resize_bilinear([4, 3], false))
+        .sample(&[&[2, 2, 5, 1]], |v| v[0].resize_bilinear([1, 7], true)),
+        OpEntry::new(
+            "adaptive_avg_pool2d",
+            "means of windows that cover the image",
+            "`dy / count` over the window",
+        )
+        .sample(&[&[1, 5, 4, 2]], |v| v[0].adaptive_avg_pool2d([3, 2])),
+        OpEntry::new(
+            "adaptive_max_pool2d",
+            "maxima of windows that cover the image",
+            "`dy` where the maximum was",
+        )
+        .edges("ties get equal shares")
+        .sample(&[&[1, 5, 4, 2]], |v| v[0].adaptive_max_pool2d([3, 2]))
+        .distinct(),
+        OpEntry::new(
+            "global_avg_pool2d",
+            "the mean over all pixels",
+            "`dy / count`",
+        )
+        .sample(&[&[2, 3, 2, 2]], |v| v[0].global_avg_pool2d()),
+        OpEntry::new(
+            "global_max_pool2d",
+            "the maximum over all pixels",
+            "`dy` where the maximum was",
+        )
+        .edges("ties get equal shares")
+        .sample(&[&[2, 3, 2, 2]], |v| v[0].global_max_pool2d())
+        .distinct(),
+    ]
+}
