@@ -9,7 +9,7 @@ const LABELS: [&str; 6] = ["dogs", "cats", "monkeys", "birds", "fish", "lizards"
 
 fn main() -> tensor::Result<()> {
     // What a network might say of the picture of a cat: large is likely.
-    let scores = Tensor::from([26.0, 255.47, 21.5, 133.0, 15.0, 9.25]);
+    let scores = Tensor::from([26.0, 255.5, 21.5, 133.0, 15.0, 9.25]);
     let cat = Tensor::from([0.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
 
     println!("1. The scores are hard to read: how sure is the network that this is a cat?\n");
