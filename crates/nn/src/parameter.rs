@@ -2,7 +2,7 @@
 
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
-use tensor::{Float, Shape, Tensor};
+use tensor::{Error, Float, Shape, Tensor};
 
 use crate::error::Result;
 use crate::initializers::Initializer;
@@ -48,7 +48,15 @@ impl<T: Float> Parameter<T> {
 /// `forward` gets them back.
 pub struct Weights<T: Float = f32> {
     pub(crate) parameters: Vec<Parameter<T>>,
-    generator: ChaCha8Rng,
+    values: Values<T>,
+}
+
+/// Where the values of parameters come from.
+enum Values<T: Float> {
+    /// They are drawn as the layer says.
+    Drawn(Box<ChaCha8Rng>),
+    /// They are those of a file, in order.
+    Given(std::vec::IntoIter<Tensor<T>>),
 }
 
 impl<T: Float> Weights<T> {
@@ -59,21 +67,57 @@ impl<T: Float> Weights<T> {
         generator.set_stream(index as u64);
         Weights {
             parameters: Vec::new(),
-            generator,
+            values: Values::Drawn(Box::new(generator)),
+        }
+    }
+
+    /// The weights of a layer in a file. Nothing is created for a shape that differs from the
+    /// file's, however large it may be.
+    pub(crate) fn given(values: Vec<Tensor<T>>) -> Self {
+        Weights {
+            parameters: Vec::new(),
+            values: Values::Given(values.into_iter()),
+        }
+    }
+
+    /// The number of values given that no parameter took.
+    pub(crate) fn left_over(&self) -> usize {
+        match &self.values {
+            Values::Drawn(_) => 0,
+            Values::Given(values) => values.len(),
         }
     }
 
     /// Creates the next parameter.
     ///
     /// # Errors
-    /// If the shape is too large for memory.
+    /// If the shape is too large for memory, or differs from that in the file being loaded.
     pub fn add(
         &mut self,
         name: &str,
         shape: impl Into<Shape>,
         initializer: &Initializer,
     ) -> Result<()> {
-        let value = initializer.sample(&shape.into(), &mut self.generator)?;
+        let shape = shape.into();
+        let value = match &mut self.values {
+            Values::Drawn(generator) => initializer.sample(&shape, generator)?,
+            Values::Given(values) => match values.next() {
+                Some(value) if *value.shape() == shape => value,
+                Some(value) => {
+                    return Err(
+                        Error::shape("load", "a weight has another shape in the file")
+                            .with("weight", name)
+                            .with("in the file", value.shape())
+                            .with("by the settings", shape)
+                            .into(),
+                    );
+                }
+                None => {
+                    let message = format!("the weight `{name}` is missing in the file");
+                    return Err(Error::value("load", message).into());
+                }
+            },
+        };
         self.parameters.push(Parameter {
             name: name.to_string(),
             value,

@@ -7,6 +7,7 @@ mod checkpoint;
 mod h5;
 #[cfg(any(feature = "hdf5", feature = "safetensors"))]
 mod json;
+mod model;
 mod saved;
 
 pub use atomic::write_atomically;
@@ -14,4 +15,5 @@ pub use atomic::write_atomically;
 pub use checkpoint::{Checkpoint, read_checkpoint, write_checkpoint};
 #[cfg(feature = "hdf5")]
 pub use h5::{read_h5, write_h5};
+pub use model::{LoadOptions, SaveOptions};
 pub use saved::{SavedLayer, SavedModel, SavedObject, SavedState, SavedTraining};

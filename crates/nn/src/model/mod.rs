@@ -184,6 +184,33 @@ impl<T: Float> Sequential<T> {
         self
     }
 
+    /// Appends a layer of a file, with the values of its weights.
+    ///
+    /// # Errors
+    /// If the layer cannot take what the layers before it give, or takes other weights.
+    pub(crate) fn add_with_weights(
+        &mut self,
+        layer: Box<dyn Layer<T>>,
+        values: Vec<Tensor<T>>,
+    ) -> Result<()> {
+        let name = layer.identity().name.unwrap_or_default();
+        let index = self.layers.len();
+        self.layers.push(Stage {
+            name,
+            layer,
+            built: None,
+        });
+        if self.input_shape.is_some() {
+            self.layers[index].built = Some(self.build_layer(index, Weights::given(values))?);
+        }
+        Ok(())
+    }
+
+    /// Sets the shape of the inputs of a model without layers.
+    pub(crate) fn set_input_shape(&mut self, shape: Shape) {
+        self.input_shape = Some(shape);
+    }
+
     /// Creates the weights of all layers; does nothing if they exist.
     ///
     /// # Errors
@@ -217,14 +244,15 @@ impl<T: Float> Sequential<T> {
     fn build_pending(&mut self) -> Result<()> {
         for index in 0..self.layers.len() {
             if self.layers[index].built.is_none() {
-                self.layers[index].built = Some(self.build_layer(index)?);
+                self.layers[index].built =
+                    Some(self.build_layer(index, Weights::new(self.seed, index))?);
             }
         }
         Ok(())
     }
 
     /// Builds layer `index`, whose predecessors are built.
-    fn build_layer(&self, index: usize) -> Result<Built<T>> {
+    fn build_layer(&self, index: usize, mut weights: Weights<T>) -> Result<Built<T>> {
         let stage = &self.layers[index];
         let input = match index {
             0 => self.input_shape.as_ref(),
@@ -244,12 +272,16 @@ impl<T: Float> Sequential<T> {
             let message = format!("two layers are named `{}`", stage.name);
             return Err(Error::value("model", message).into());
         }
-        let mut weights = Weights::new(self.seed, index);
         let output = stage.layer.build(&input, &mut weights).map_err(|error| {
             error
                 .with(format!("layer {index}"), stage.describe())
                 .with("its input", format!("{input}   (without the batch axis)"))
         })?;
+        if weights.left_over() > 0 {
+            let (own, more) = (weights.parameters.len(), weights.left_over());
+            let message = format!("the layer has {own} weights, and {more} more in the file");
+            return Err(Error::value("load", message).into());
+        }
         Ok(Built {
             input,
             output,
@@ -265,7 +297,10 @@ impl<T: Float> Sequential<T> {
                 .into());
         }
         match self.layers.iter().position(|stage| stage.built.is_none()) {
-            Some(index) => self.build_layer(index).map(|_| ()),
+            Some(index) => {
+                let weights = Weights::new(self.seed, index);
+                self.build_layer(index, weights).map(|_| ())
+            }
             None => Ok(()),
         }
     }
