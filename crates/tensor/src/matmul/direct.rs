@@ -9,7 +9,7 @@ use crate::simd::{Kernel, Level, Real, Simd, dispatch};
 use super::blocking::{Blocking, Pieces, tasks};
 use super::gemm::Epilogue;
 use super::matrix::SharedTarget;
-use super::pack::pack_columns;
+use super::pack::pack_panels;
 use super::scratch::with_scratch;
 use super::tile::Tile;
 use super::{Accum, MatrixMut, MatrixRef};
@@ -19,7 +19,7 @@ use super::{Accum, MatrixMut, MatrixRef};
 /// Packing costs one pass over each operand. A product with a small B does not earn that back: B
 /// stays in the second-level cache as it is, and a number of A is used for few columns.
 pub(super) fn pays<T: Real>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>) -> bool {
-    const SMALL: usize = 128 << 10;
+    const SMALL: usize = 256 << 10;
     /// Rows this far apart compete for the same lines of the first-level cache.
     const WAY: usize = 4096;
     let bytes = |stride: isize| stride.unsigned_abs().saturating_mul(size_of::<T>());
@@ -96,11 +96,16 @@ impl<T: Real> Kernel for Direct<'_, T> {
         } = Blocking::of::<T, S>();
         let in_place = b.column_stride() == 1;
         let first_packed = if in_place { n / width } else { 0 };
-        for panel in first_packed..n.div_ceil(width) {
-            let columns = panel * width..((panel + 1) * width).min(n);
-            let target = &mut self.packed[(panel - first_packed) * k * width..][..k * width];
-            pack_columns(simd, b, 0..k, columns, width, target);
-        }
+        let columns = first_packed * width..n;
+        let packed_len = columns.len().next_multiple_of(width) * k;
+        pack_panels(
+            simd,
+            b,
+            0..k,
+            columns,
+            width,
+            &mut self.packed[..packed_len],
+        );
         let blocks = Pieces::new(k, depth);
         let row_panels = Pieces::new(self.rows.len(), tile_rows);
         for row_panel in 0..row_panels.count() {

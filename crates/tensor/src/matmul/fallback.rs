@@ -7,6 +7,7 @@ use crate::parallel::Par;
 use crate::simd::{FlushSubnormals, Level, Real};
 
 use super::blocking::Pieces;
+use super::gemm::Epilogue;
 use super::{Accum, MatrixMut, MatrixRef};
 
 /// Whether `matrixmultiply` is expected to be the faster one: it has kernels for NEON, and for
@@ -20,14 +21,17 @@ pub(super) fn pays<T>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>, level: Level) 
     level == Level::Baseline && work >= WORTH_ITS_ALLOCATIONS
 }
 
-/// `C = [C +] A · B`.
+/// `C = [C +] A · B`, without an epilogue.
 pub(super) fn product<T: Real>(
     a: &MatrixRef<'_, T>,
     b: &MatrixRef<'_, T>,
     c: &mut MatrixMut<'_, T>,
     accum: Accum,
+    epilogue: Epilogue<'_, T>,
     par: Par,
+    _: Level,
 ) {
+    debug_assert!(epilogue.is_none());
     let target = c.share();
     // An element's sum does not depend on the rows beside it, so neither do bits on the blocks.
     const ROWS_AT_ONCE: usize = 256;

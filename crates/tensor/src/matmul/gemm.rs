@@ -8,7 +8,7 @@ use crate::storage::Buffer;
 use super::blocking::Blocking;
 use super::grid::{Grid, pack_region};
 use super::product::Product;
-use super::{Accum, MatrixMut, MatrixRef, direct, fallback};
+use super::{Accum, MatrixMut, MatrixRef, direct, dots, fallback, swap, sweep};
 
 /// What happens to an element of the product before it is stored.
 #[derive(Clone, Copy, Debug)]
@@ -19,14 +19,30 @@ pub struct Epilogue<'a, T> {
     pub relu: bool,
 }
 
-impl<T> Epilogue<'_, T> {
+impl<T: Real> Epilogue<'_, T> {
     /// Stores the product as it is.
     pub const NONE: Self = Epilogue {
         bias: None,
         relu: false,
     };
 
-    fn is_none(&self) -> bool {
+    /// Puts the product's element in column `j` into C.
+    #[inline(always)]
+    pub(super) fn store(&self, accum: Accum, j: usize, product: T, target: &mut T) {
+        let mut sum = match accum {
+            Accum::Replace => product,
+            Accum::Add => target.plus(product),
+        };
+        if let Some(bias) = self.bias {
+            sum = sum.plus(bias[j]);
+        }
+        if self.relu && sum < T::ZERO {
+            sum = T::ZERO;
+        }
+        *target = sum;
+    }
+
+    pub(super) fn is_none(&self) -> bool {
         self.bias.is_none() && !self.relu
     }
 }
@@ -143,18 +159,42 @@ pub fn gemm<'a, T: Real>(
         without_depth(&mut c, accum, epilogue);
         return Ok(());
     }
-    if let Right::Matrix(b) = b
-        && direct::pays(&a, &b)
-    {
-        direct::product(&a, &b, &mut c, accum, epilogue, par, level);
-        return Ok(());
-    }
-    if let Right::Matrix(b) = b
-        && epilogue.is_none()
-        && fallback::pays(&a, &b, level)
-    {
-        fallback::product(&a, &b, &mut c, accum, par);
-        return Ok(());
+    if let Right::Matrix(b) = b {
+        // One column is one row of the transposed product, if C allows.
+        if b.columns() == 1 && epilogue.bias.is_none() && a.row_stride() == 1 && c.row_stride() == 1
+        {
+            let [one, many] = [b.transposed(), a.transposed()];
+            let mut c = c.into_row();
+            sweep::product(&one, &many, &mut c, accum, epilogue, par, level);
+            return Ok(());
+        }
+        if swap::pays(&a, &b) {
+            return swap::product(&a, &b, &mut c, accum, epilogue, par, level);
+        }
+        type Way<T> = fn(
+            &MatrixRef<'_, T>,
+            &MatrixRef<'_, T>,
+            &mut MatrixMut<'_, T>,
+            Accum,
+            Epilogue<'_, T>,
+            Par,
+            Level,
+        );
+        let way: Option<Way<T>> = if dots::pays(&a, &b) {
+            Some(dots::product)
+        } else if sweep::pays(&a, &b) {
+            Some(sweep::product)
+        } else if direct::pays(&a, &b) {
+            Some(direct::product)
+        } else if fallback::pays(&a, &b, level) && epilogue.is_none() {
+            Some(fallback::product)
+        } else {
+            None
+        };
+        if let Some(product) = way {
+            product(&a, &b, &mut c, accum, epilogue, par, level);
+            return Ok(());
+        }
     }
     packing(&a, b, c, accum, epilogue, par, level)
 }
@@ -240,17 +280,7 @@ fn check_level(level: Level) -> Result<()> {
 fn without_depth<T: Real>(c: &mut MatrixMut<'_, T>, accum: Accum, epilogue: Epilogue<'_, T>) {
     for i in 0..c.rows() {
         for (j, value) in c.row(i).iter_mut().enumerate() {
-            let mut result = match accum {
-                Accum::Replace => T::ZERO,
-                Accum::Add => *value,
-            };
-            if let Some(bias) = epilogue.bias {
-                result += bias[j];
-            }
-            if epilogue.relu && result < T::ZERO {
-                result = T::ZERO;
-            }
-            *value = result;
+            epilogue.store(accum, j, T::ZERO, value);
         }
     }
 }

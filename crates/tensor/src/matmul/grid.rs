@@ -7,7 +7,7 @@ use crate::simd::{Kernel, Level, Real, Simd, dispatch};
 
 use super::MatrixRef;
 use super::blocking::{Blocking, Pieces};
-use super::pack::pack_columns;
+use super::pack::pack_panels;
 
 /// A product cut into panels of rows, panels of columns, and blocks of depth.
 #[derive(Clone, Copy)]
@@ -128,11 +128,10 @@ impl<T: Real> Kernel for PackGroup<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let width = self.grid.width;
-        let panels = self.panels.chunks_exact_mut(self.depth.len() * width);
-        for (index, panel) in panels.enumerate() {
-            let columns = self.grid.columns(self.first + index);
-            pack_columns(simd, self.b, self.depth.clone(), columns, width, panel);
-        }
+        let Grid { width, n, .. } = *self.grid;
+        let panel_len = self.depth.len() * width;
+        let start = self.first * width;
+        let columns = start..(start + self.panels.len() / panel_len * width).min(n);
+        pack_panels(simd, self.b, self.depth, columns, width, self.panels);
     }
 }

@@ -189,6 +189,21 @@ impl<'a, T> MatrixMut<'a, T> {
         }
     }
 
+    pub(super) fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    /// A column of rows that lie side by side, as a row.
+    pub(super) fn into_row(self) -> MatrixMut<'a, T> {
+        debug_assert!(self.columns == 1 && self.row_stride == 1);
+        MatrixMut {
+            rows: 1,
+            columns: self.rows,
+            row_stride: self.rows,
+            ..self
+        }
+    }
+
     /// Lets threads write to elements that they divide among themselves.
     pub(super) fn share(&mut self) -> SharedTarget<T> {
         SharedTarget {

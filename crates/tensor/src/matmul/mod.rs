@@ -17,6 +17,7 @@
 
 mod blocking;
 mod direct;
+mod dots;
 mod fallback;
 mod gemm;
 mod grid;
@@ -26,6 +27,8 @@ mod multiply;
 mod pack;
 mod product;
 mod scratch;
+mod swap;
+mod sweep;
 mod tensor_matmul;
 #[cfg(test)]
 mod tests;

@@ -34,6 +34,26 @@ pub(super) fn pack_columns<T: Real, S: Simd>(
     pack_lines(simd, &b.transposed(), columns, depth, width, panel);
 }
 
+/// Packs columns of `b` into consecutive panels of `width` columns.
+#[inline(always)]
+pub(super) fn pack_panels<T: Real, S: Simd>(
+    simd: S,
+    b: &MatrixRef<'_, T>,
+    depth: Range<usize>,
+    columns: Range<usize>,
+    width: usize,
+    panels: &mut [T],
+) {
+    let panel_len = depth.len() * width;
+    assert!(panels.len() == columns.len().div_ceil(width) * panel_len);
+    // Panel by panel: row by row over all panels reads in order, and measures a fifth slower.
+    for (index, panel) in panels.chunks_exact_mut(panel_len.max(1)).enumerate() {
+        let start = columns.start + index * width;
+        let columns = start..(start + width).min(columns.end);
+        pack_columns(simd, b, depth.clone(), columns, width, panel);
+    }
+}
+
 /// `panel[(p - depth.start) · width + (i - lines.start)] = lines_of[i][p]`, and zeros up to
 /// `width`.
 #[inline(always)]
@@ -53,11 +73,6 @@ fn pack_lines<T: Real, S: Simd>(
     if depth == 0 || width == 0 {
         return;
     }
-    if count < width {
-        for row in panel.chunks_exact_mut(width) {
-            row[count..].fill(T::ZERO);
-        }
-    }
     // SAFETY: the assertions have found all lines and depths inside the matrix, whose elements are
     // valid for reading, and the panel to have `width` numbers for each depth.
     unsafe {
@@ -66,11 +81,11 @@ fn pack_lines<T: Real, S: Simd>(
         } else if step == 1 {
             interleave(simd, origin, line, count, depth, width, panel);
         } else {
-            for p in 0..depth as isize {
-                for i in 0..count as isize {
-                    panel[p as usize * width + i as usize] =
-                        origin.offset(i * line + p * step).read();
+            for (p, target) in panel.chunks_exact_mut(width).enumerate() {
+                for (i, target) in target[..count].iter_mut().enumerate() {
+                    *target = origin.offset(i as isize * line + p as isize * step).read();
                 }
+                target[count..].fill(T::ZERO);
             }
         }
     }
@@ -91,24 +106,42 @@ unsafe fn copy_lines<T: Real, S: Simd>(
     width: usize,
     panel: &mut [T],
 ) {
-    let lanes = T::Vector::<S>::LANES;
     let mut source = origin;
-    let mut target = panel.as_mut_ptr();
-    for _ in 0..depth {
-        // SAFETY: `count` numbers are valid at `source` and at `target`.
+    for target in panel.chunks_exact_mut(width).take(depth) {
+        // SAFETY: the caller promises `count` numbers at each step, and `count <= width`.
+        unsafe { copy_padded(simd, source, count, target) };
+        source = source.wrapping_offset(step);
+    }
+}
+
+/// Copies `count` numbers to `target`, whose rest becomes zero.
+///
+/// # Safety
+/// `source` is valid for reading `count` numbers, and `count <= target.len()`.
+#[inline(always)]
+unsafe fn copy_padded<T: Real, S: Simd>(simd: S, source: *const T, count: usize, target: &mut [T]) {
+    let lanes = T::Vector::<S>::LANES;
+    let mut i = 0;
+    while i < target.len() {
+        let room = target.len() - i;
+        // SAFETY: of the `count` numbers at `source` no more are read than follow `i`, and no
+        // more are written than `target` has room for.
         unsafe {
-            let mut i = 0;
-            while i + lanes <= count {
-                T::Vector::<S>::load_pointer(simd, source.add(i)).store_pointer(target.add(i));
-                i += lanes;
-            }
-            while i < count {
-                target.add(i).write(source.add(i).read());
-                i += 1;
+            let target = target.as_mut_ptr().add(i);
+            if i + lanes <= count {
+                T::Vector::<S>::load_pointer(simd, source.add(i)).store_pointer(target);
+            } else {
+                let left = count.saturating_sub(i);
+                let source = source.wrapping_add(i);
+                let vector = T::Vector::<S>::load_pointer_partial(simd, source, left);
+                if room >= lanes {
+                    vector.store_pointer(target);
+                } else {
+                    vector.store_pointer_partial(target, room);
+                }
             }
         }
-        source = source.wrapping_offset(step);
-        target = target.wrapping_add(width);
+        i += lanes;
     }
 }
 
@@ -130,32 +163,35 @@ unsafe fn interleave<T: Real, S: Simd>(
     let line = |i: usize| origin.wrapping_offset(i as isize * line);
     let side = T::Vector::<S>::SIDE;
     let groups = count.div_ceil(side);
-    let mut p = 0;
     // A block writes whole groups, so where `count` is no multiple of the side it also writes
-    // beyond the last line, into the first lines of the next depth. Those are written later: the
-    // last group goes first, and blocks go by depth. Only beyond the panel it must not write.
-    while p + side <= depth && (p + side - 1) * width + groups * side <= panel.len() {
-        for group in (0..groups).rev() {
-            let mut rows = [line(0).wrapping_add(p); 8];
+    // beyond the last line: into the padding, which is cleared afterwards, or into the first lines
+    // of the next depth, which are written afterwards, as groups go from last to first. Only
+    // beyond the panel it must not write.
+    let mut end = depth / side * side;
+    while end > 0 && (end - 1) * width + groups * side > panel.len() {
+        end -= side;
+    }
+    for group in (0..groups).rev() {
+        for p in (0..end).step_by(side) {
+            let mut rows = [std::ptr::null(); 8];
             for (i, row) in rows.iter_mut().enumerate() {
                 *row = line((group * side + i).min(count - 1)).wrapping_add(p);
             }
-            // SAFETY: `side` numbers from depth `p` on exist in each line, and the loop's condition
-            // keeps the block inside the panel.
+            // SAFETY: `side` numbers from depth `p` on exist in each line, and `end` keeps the
+            // block inside the panel.
             unsafe {
                 let target = panel.as_mut_ptr().add(p * width + group * side);
                 T::Vector::<S>::transpose(simd, &rows, target, width);
             }
         }
-        p += side;
     }
-    for p in p..depth {
+    for p in end..depth {
         for i in 0..count {
             // SAFETY: depth `p` exists in each line.
             panel[p * width + i] = unsafe { line(i).add(p).read() };
         }
     }
-    if count < width && count < groups * side {
+    if count < width {
         for row in panel.chunks_exact_mut(width) {
             row[count..].fill(T::ZERO);
         }

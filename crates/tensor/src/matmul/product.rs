@@ -11,7 +11,7 @@ use super::blocking::{Blocking, Pieces, tasks};
 use super::gemm::Epilogue;
 use super::grid::{Grid, Region, pack_region};
 use super::matrix::SharedTarget;
-use super::pack::{pack_columns, pack_rows};
+use super::pack::{pack_panels, pack_rows};
 use super::scratch::with_scratch;
 use super::tile::Tile;
 use super::{Accum, MatrixRef};
@@ -305,24 +305,30 @@ impl<T: Real> Kernel for ColumnBlock<'_, T> {
             let depth = grid.depth_blocks.range(block);
             let left = &self.left[(depth.start - first_depth) * grid.m..];
             let panel_len = depth.len() * grid.width;
-            let at_once = self.scratch.len() / panel_len;
-            for first in self.columns.clone().step_by(at_once) {
-                let group = first..(first + at_once).min(self.columns.end);
-                let packed = self.scratch.chunks_exact_mut(panel_len);
-                for (panel, target) in group.clone().zip(packed) {
+            let groups = Pieces::new(self.columns.len(), self.scratch.len() / panel_len);
+            for group in (0..groups.count()).map(|group| groups.range(group)) {
+                let group = self.columns.start + group.start..self.columns.start + group.end;
+                let last = grid.columns(group.end - 1);
+                // Panels that are whole can stay where they are.
+                let first_packed = match in_place {
+                    true if last.len() == grid.width => group.end,
+                    true => group.end - 1,
+                    false => group.start,
+                };
+                let packed_len = (group.end - first_packed) * panel_len;
+                let start = first_packed * grid.width;
+                let columns = start..last.end.max(start);
+                let packed = &mut self.scratch[..packed_len];
+                pack_panels(simd, self.b, depth.clone(), columns, grid.width, packed);
+                for panel in group {
                     let columns = grid.columns(panel);
-                    if !(in_place && columns.len() == grid.width) {
-                        pack_columns(simd, self.b, depth.clone(), columns, grid.width, target);
-                    }
-                }
-                for (panel, packed) in group.zip(self.scratch.chunks_exact(panel_len)) {
-                    let columns = grid.columns(panel);
-                    let right = if in_place && columns.len() == grid.width {
+                    let right = if panel < first_packed {
                         (
                             self.b.pointer(depth.start, columns.start),
                             self.b.row_stride(),
                         )
                     } else {
+                        let packed = &packed[(panel - first_packed) * panel_len..];
                         (packed.as_ptr(), grid.width as isize)
                     };
                     for row_panel in 0..grid.row_panels.count() {

@@ -185,6 +185,43 @@ fn sizes_at_the_edges_of_blocks() {
 }
 
 #[test]
+fn few_rows_or_columns_and_much_depth() {
+    let (rows, columns) = (Layout::Rows, Layout::Columns);
+    for few in 1..10 {
+        for k in [64, 65, 100, 135] {
+            for layouts in [
+                [rows, rows],
+                [rows, columns],
+                [columns, columns],
+                [columns, rows],
+            ] {
+                check::<f32>([few, k, 11], layouts);
+                check::<f32>([11, k, few], layouts);
+            }
+            check::<f64>([few, k, few], [rows, columns]);
+        }
+    }
+}
+
+#[test]
+fn one_row_or_little_depth() {
+    for k in 1..20 {
+        check::<f32>([1, k, 75], [Layout::Rows; 2]);
+        check::<f32>([75, k, 1], [Layout::Columns; 2]);
+        check::<f64>([3, k, 64], [Layout::Backward, Layout::Rows]);
+        check::<f32>([3, k, 83], [Layout::Rows; 2]);
+    }
+    check::<f32>([1, 1030, 1040], [Layout::Rows; 2]);
+}
+
+#[test]
+fn long_and_narrow() {
+    check::<f32>([130, 260, 33], [Layout::Columns, Layout::Rows]);
+    check::<f32>([700, 40, 50], [Layout::Rows; 2]);
+    check::<f64>([700, 40, 50], [Layout::Columns, Layout::Rows]);
+}
+
+#[test]
 fn every_layout_of_both_operands() {
     for left in LAYOUTS {
         for right in LAYOUTS {

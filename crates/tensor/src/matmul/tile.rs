@@ -81,8 +81,12 @@ impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Sized<'_, T, R
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let tile = *self.0;
-        for i in 0..ROWS {
-            prefetch(tile.c.wrapping_add(i * tile.c_row));
+        let mut row = tile.c;
+        for _ in 0..ROWS {
+            for v in 0..VECTORS {
+                prefetch(row.wrapping_add(v * T::Vector::<S>::LANES));
+            }
+            row = row.wrapping_add(tile.c_row);
         }
         // SAFETY: the caller of `Tile::run` vouches for the pointers; `ROWS` and `VECTORS` are
         // those that the tile's rows and columns need.
@@ -141,46 +145,49 @@ unsafe fn finish<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     sums: [[T::Vector<S>; VECTORS]; ROWS],
 ) {
     let lanes = T::Vector::<S>::LANES;
-    let whole = tile.columns == VECTORS * lanes;
-    let zero = T::Vector::<S>::zero(simd);
-    let mut bias = [zero; VECTORS];
     let has_bias = !tile.bias.is_null();
-    for (v, bias) in bias.iter_mut().enumerate() {
-        let count = (tile.columns - v * lanes).min(lanes);
-        if has_bias {
-            // SAFETY: the caller vouches for a bias for each column.
-            *bias = unsafe {
-                T::Vector::<S>::load_pointer_partial(simd, tile.bias.add(v * lanes), count)
-            };
+    let mut row = tile.c;
+    if tile.columns == VECTORS * lanes && !has_bias && !tile.relu {
+        // The common case on its own, as a short product is not much longer than its end.
+        for sums in sums {
+            for (v, sum) in sums.into_iter().enumerate() {
+                // SAFETY: the caller vouches for the rows and columns of C's tile, which has whole
+                // vectors.
+                unsafe {
+                    let c = row.add(v * lanes);
+                    let sum = if tile.add {
+                        T::Vector::<S>::load_pointer(simd, c) + sum
+                    } else {
+                        sum
+                    };
+                    sum.store_pointer(c);
+                }
+            }
+            row = row.wrapping_add(tile.c_row);
         }
+        return;
     }
-    for (i, sums) in sums.into_iter().enumerate() {
+    let zero = T::Vector::<S>::zero(simd);
+    for sums in sums {
         for (v, mut sum) in sums.into_iter().enumerate() {
             let count = (tile.columns - v * lanes).min(lanes);
-            // SAFETY: the caller vouches for the rows and columns of C's tile; with `whole`, each
-            // vector of each row lies in it.
+            // SAFETY: the caller vouches for the rows and columns of C's tile, and for a bias for
+            // each column; `count` columns are left.
             unsafe {
-                let c = tile.c.add(i * tile.c_row + v * lanes);
+                let c = row.add(v * lanes);
                 if tile.add {
-                    let former = if whole {
-                        T::Vector::<S>::load_pointer(simd, c)
-                    } else {
-                        T::Vector::<S>::load_pointer_partial(simd, c, count)
-                    };
-                    sum = former + sum;
+                    sum = T::Vector::<S>::load_pointer_partial(simd, c, count) + sum;
                 }
                 if has_bias {
-                    sum = sum + bias[v];
+                    let bias = tile.bias.add(v * lanes);
+                    sum = sum + T::Vector::<S>::load_pointer_partial(simd, bias, count);
                 }
                 if tile.relu {
                     sum = zero.max(sum);
                 }
-                if whole {
-                    sum.store_pointer(c);
-                } else {
-                    sum.store_pointer_partial(c, count);
-                }
+                sum.store_pointer_partial(c, count);
             }
         }
+        row = row.wrapping_add(tile.c_row);
     }
 }

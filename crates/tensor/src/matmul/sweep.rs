@@ -1,0 +1,143 @@
+//! Products of little depth, or of one row: sums of scaled rows, streamed.
+
+use crate::parallel::Par;
+use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
+
+use super::blocking::{Pieces, tasks};
+use super::gemm::Epilogue;
+use super::matrix::SharedTarget;
+use super::{Accum, MatrixMut, MatrixRef};
+
+/// Rows of B that are added up in one pass over a row of C.
+const ROWS_AT_ONCE: usize = 8;
+
+/// Whether [`product`] is expected to be the fastest.
+///
+/// With one row each number of B is used once, and with little depth C is all there is to move:
+/// both are a matter of reading and writing memory in order.
+pub(super) fn pays<T>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>) -> bool {
+    let flat = a.columns() <= 4 && b.columns() >= 64;
+    b.column_stride() == 1 && (flat || a.rows() == 1)
+}
+
+/// `C = [C +] A · B` for operands that [`pays`].
+pub(super) fn product<T: Real>(
+    a: &MatrixRef<'_, T>,
+    b: &MatrixRef<'_, T>,
+    c: &mut MatrixMut<'_, T>,
+    accum: Accum,
+    epilogue: Epilogue<'_, T>,
+    par: Par,
+    level: Level,
+) {
+    let [m, k, n] = [a.rows(), a.columns(), b.columns()];
+    let target = c.share();
+    // Cut along the columns only where there is one row: a task streams whole rows.
+    let tasks = tasks(par, [m, k, n]);
+    let columns_at_once = if m == 1 { n.div_ceil(tasks) } else { n };
+    let column_blocks = Pieces::new(n, columns_at_once.clamp(1, 1 << 13));
+    let row_blocks = Pieces::new(m, m.div_ceil(tasks));
+    par.for_each(row_blocks.count() * column_blocks.count(), |task| {
+        let kernel = Sweep {
+            a,
+            b,
+            c: target,
+            rows: row_blocks.range(task / column_blocks.count()),
+            columns: column_blocks.range(task % column_blocks.count()),
+            accum,
+            epilogue,
+        };
+        dispatch(level, kernel);
+    });
+}
+
+/// Some rows and columns of the product.
+struct Sweep<'a, T> {
+    a: &'a MatrixRef<'a, T>,
+    b: &'a MatrixRef<'a, T>,
+    c: SharedTarget<T>,
+    rows: std::ops::Range<usize>,
+    columns: std::ops::Range<usize>,
+    accum: Accum,
+    epilogue: Epilogue<'a, T>,
+}
+
+impl<T: Real> Kernel for Sweep<'_, T> {
+    type Scalar = T;
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let depth = self.a.columns();
+        for i in self.rows.clone() {
+            let mut p = 0;
+            while p < depth {
+                // SAFETY: `i` is a row, the columns are columns, and the depths exist; this row
+                // and these columns are this task's alone.
+                p += unsafe {
+                    match depth - p {
+                        1 => self.pass::<S, 1>(simd, i, p),
+                        2 => self.pass::<S, 2>(simd, i, p),
+                        3 => self.pass::<S, 3>(simd, i, p),
+                        4..8 => self.pass::<S, 4>(simd, i, p),
+                        _ => self.pass::<S, ROWS_AT_ONCE>(simd, i, p),
+                    }
+                };
+            }
+        }
+    }
+}
+
+impl<T: Real> Sweep<'_, T> {
+    /// Adds `DEPTH` scaled rows of B, from row `p` on, to row `i` of C. Yields `DEPTH`.
+    ///
+    /// # Safety
+    /// The rows and columns exist, and nobody else uses those of C.
+    #[inline(always)]
+    unsafe fn pass<S: Simd, const DEPTH: usize>(&self, simd: S, i: usize, p: usize) -> usize {
+        let lanes = T::Vector::<S>::LANES;
+        let last = p + DEPTH == self.a.columns();
+        let bias = self.epilogue.bias.filter(|_| last);
+        let relu = self.epilogue.relu && last;
+        let add = self.accum == Accum::Add || p > 0;
+        let zero = T::Vector::<S>::zero(simd);
+        let mut factors = [zero; DEPTH];
+        let mut rows = [std::ptr::null(); DEPTH];
+        for q in 0..DEPTH {
+            factors[q] = T::Vector::<S>::splat(simd, self.a.get(i, p + q));
+            rows[q] = self.b.pointer(p + q, 0);
+        }
+        let target = self.c.pointer(i, 0);
+        let mut j = self.columns.start;
+        while j < self.columns.end {
+            let count = (self.columns.end - j).min(lanes);
+            // SAFETY: `count` columns from `j` on exist in each row.
+            unsafe {
+                let load = |source: *const T| {
+                    let source = source.add(j);
+                    if count == lanes {
+                        T::Vector::<S>::load_pointer(simd, source)
+                    } else {
+                        T::Vector::<S>::load_pointer_partial(simd, source, count)
+                    }
+                };
+                let mut sum = if add { load(target) } else { zero };
+                for q in 0..DEPTH {
+                    sum = factors[q].mul_add(load(rows[q]), sum);
+                }
+                if let Some(bias) = bias {
+                    sum = sum + load(bias.as_ptr());
+                }
+                if relu {
+                    sum = zero.max(sum);
+                }
+                if count == lanes {
+                    sum.store_pointer(target.add(j));
+                } else {
+                    sum.store_pointer_partial(target.add(j), count);
+                }
+            }
+            j += lanes;
+        }
+        DEPTH
+    }
+}
