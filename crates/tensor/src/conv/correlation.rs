@@ -107,6 +107,22 @@ impl TapAxis {
         (first as usize).min(end)..end
     }
 
+    /// The targets for which `tap` lies on the source.
+    pub(super) fn targets_of_tap(&self, tap: usize) -> Range<usize> {
+        let reach = self.offset + (tap * self.step) as isize;
+        let stride = self.stride as isize;
+        let up = |distance: isize| (distance.max(0) as usize).div_ceil(stride as usize);
+        let end = up(self.source as isize - reach).min(self.targets);
+        up(-reach).min(end)..end
+    }
+
+    /// The targets for which all taps lie on the source.
+    pub(super) fn targets_with_all_taps(&self) -> Range<usize> {
+        let start = self.targets_of_tap(0).start;
+        let end = self.targets_of_tap(self.taps.saturating_sub(1)).end;
+        start.min(end)..end
+    }
+
     /// Source positions from the first tap of the first to the last tap of the last of `targets`,
     /// those outside the source included.
     pub(super) fn span(&self, targets: &Range<usize>) -> usize {
@@ -166,6 +182,27 @@ impl Correlation {
             channels: params.group_outputs(),
             targets: params.group_inputs(),
             transposed: true,
+        }
+    }
+
+    /// A depthwise convolution, forward or, at the positions of a phase, transposed: as if it had
+    /// a single source channel, which is a different one for each target.
+    pub(super) fn depthwise(params: &Conv2dParams, phase: Option<[usize; 2]>) -> Self {
+        let [rows, columns] = match phase {
+            None => [&params.rows, &params.columns].map(TapAxis::forward),
+            Some([row, column]) => [
+                TapAxis::transposed(&params.rows, row),
+                TapAxis::transposed(&params.columns, column),
+            ],
+        };
+        Correlation {
+            rows,
+            columns,
+            groups: 1,
+            channels: 1,
+            targets: params.groups,
+            // Filters have the same order in both directions.
+            transposed: false,
         }
     }
 
@@ -293,5 +330,47 @@ impl Panels {
     /// Numbers that a full panel takes.
     pub(super) fn chunk(&self) -> usize {
         self.depth * self.full
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conv::padding::{Axis, Padding, Rounding};
+
+    #[test]
+    fn targets_of_taps_are_those_whose_taps_are_on_the_source() {
+        for (input, kernel, stride, dilation, pads) in [
+            (7, 3, 1, 1, [1, 1]),
+            (8, 3, 2, 1, [0, 1]),
+            (5, 2, 3, 2, [4, 3]),
+            (4, 4, 1, 2, [3, 3]),
+            (3, 1, 2, 1, [2, 5]),
+        ] {
+            let padding = Padding::Explicit {
+                height: pads,
+                width: [0, 0],
+            };
+            let (axis, rounding) = (Axis::Height, Rounding::Down);
+            let axis = WindowAxis::resolve(
+                "test", axis, input, kernel, stride, dilation, padding, rounding,
+            )
+            .unwrap();
+            let phases = (0..stride.min(input)).map(|phase| TapAxis::transposed(&axis, phase));
+            for axis in phases.chain([TapAxis::forward(&axis)]) {
+                let sees = |o: usize, tap: usize| axis.taps_of(o).contains(&tap);
+                for tap in 0..axis.taps {
+                    let expected: Vec<_> = (0..axis.targets).filter(|&o| sees(o, tap)).collect();
+                    let targets: Vec<_> = axis.targets_of_tap(tap).collect();
+                    assert_eq!(targets, expected, "{axis:?} {tap}");
+                }
+                if axis.taps > 0 {
+                    let all = |&o: &usize| axis.taps_of(o).len() == axis.taps;
+                    let expected: Vec<_> = (0..axis.targets).filter(all).collect();
+                    let targets: Vec<_> = axis.targets_with_all_taps().collect();
+                    assert_eq!(targets, expected, "{axis:?}");
+                }
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use crate::conv::correlation::{Correlation, Panel, Panels};
+use crate::conv::depthwise;
 use crate::conv::direct::is_contiguous;
 use crate::conv::im2col;
 use crate::conv::job::{Block, Execution, ImageShape, Patches, input_image, output_image};
@@ -48,6 +49,9 @@ pub(super) fn filter_gradient<T: Real>(
         dw.fill(T::ZERO);
         return Ok(());
     }
+    if patches == Patches::Depthwise {
+        return depthwise::filter_gradient(params, execution, x, dy, dw);
+    }
     let Execution { par, level } = execution;
     let correlation = Correlation::forward(params);
     let panels = correlation.panels::<T>(level);
@@ -81,8 +85,8 @@ pub(super) fn filter_gradient<T: Real>(
             for block in (bounds(part)..bounds(part + 1)).map(|i| blocks.block(i)) {
                 sum.count(&block, &pieces);
                 match patches {
-                    Patches::InPlace => sum.add_in_place(&block, &pieces, sums),
                     Patches::Packed => sum.add_packed(&block, &pieces, sums),
+                    _ => sum.add_in_place(&block, &pieces, sums),
                 }
             }
         });

@@ -6,7 +6,7 @@ use crate::conv::correlation::{Correlation, Panels};
 use crate::conv::microkernel::Finish;
 use crate::conv::params::Conv2dParams;
 use crate::conv::statistics::count_multiplications;
-use crate::conv::{direct, im2col};
+use crate::conv::{depthwise, direct, im2col};
 use crate::error::Result;
 use crate::matmul::Epilogue;
 use crate::parallel::Par;
@@ -37,6 +37,8 @@ pub(super) enum Patches {
     InPlace,
     /// Packed into a matrix a block at a time (see [`im2col`]).
     Packed,
+    /// In place, channel by channel (see [`depthwise`]).
+    Depthwise,
 }
 
 /// One correlation with its packed filters.
@@ -101,7 +103,10 @@ pub(super) fn forward<T: Real>(
     epilogue: Epilogue<'_, T>,
     out: &mut [T],
 ) -> Result<()> {
-    let correlations = [Correlation::forward(params)];
+    let correlations = [match patches {
+        Patches::Depthwise => Correlation::depthwise(params, None),
+        _ => Correlation::forward(params),
+    }];
     let shapes = [input_image(params), output_image(params)];
     run(
         "conv2d",
@@ -132,7 +137,11 @@ pub(super) fn input_gradient<T: Real>(
     let mut correlations: smallvec::SmallVec<[Correlation; 9]> = smallvec::SmallVec::new();
     for row in 0..rows {
         for column in 0..columns {
-            let correlation = Correlation::transposed(params, [row, column]);
+            let phase = [row, column];
+            let correlation = match patches {
+                Patches::Depthwise => Correlation::depthwise(params, Some(phase)),
+                _ => Correlation::transposed(params, phase),
+            };
             if correlation.patch() > 0 {
                 correlations.push(correlation);
             }
@@ -226,6 +235,7 @@ fn run<T: Real>(
         match patches {
             Patches::InPlace => direct::block(&job, &block, target),
             Patches::Packed => im2col::block(&job, &block, target),
+            Patches::Depthwise => depthwise::block(&job, &block, target),
         }
     });
     Ok(())

@@ -3,10 +3,11 @@
 //! From the outside in: [`params`] checks a geometry; [`plan`] chooses an algorithm; [`job`] cuts
 //! a convolution or its input gradient, both in the form of [`correlation`], into blocks;
 //! [`direct`] and [`im2col`] find the patches of a block; [`microkernel`] multiplies.
-//! [`filter_gradient`] sums over blocks instead. [`winograd`] computes 3×3 kernels with fewer
+//! [`filter_gradient`] sums over blocks instead. [`depthwise`] has no sums over channels. [`winograd`] computes 3×3 kernels with fewer
 //! multiplications.
 
 mod correlation;
+mod depthwise;
 mod direct;
 mod filter_gradient;
 mod im2col;

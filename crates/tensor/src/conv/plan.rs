@@ -1,6 +1,7 @@
 //! Which algorithm computes what.
 
 use crate::conv::correlation::Correlation;
+use crate::conv::depthwise::is_depthwise;
 use crate::conv::filter_gradient;
 use crate::conv::job::{self, Execution, ImageShape, Patches, input_image, output_image};
 use crate::conv::params::{Conv2dParams, ConvAlgorithm};
@@ -61,6 +62,12 @@ impl<T: Real + Compiled> ConvKernels<T> {
     }
 }
 
+/// Pairs of channels whose transformed filters stay in a cache; larger ones are fetched from
+/// memory, …
+const NEAR_CHANNEL_PAIRS: usize = 128 << 10;
+/// … which so few tiles do not pay back.
+const FEW_TILES: usize = 64;
+
 /// What runs.
 #[derive(Clone, Copy)]
 enum Plan<T: 'static> {
@@ -97,6 +104,7 @@ impl<T: Compiled> Plan<T> {
         let counter = match self {
             Plan::Patches(Patches::Packed) => Counter::Im2col,
             Plan::Patches(Patches::InPlace) => Counter::Direct,
+            Plan::Patches(Patches::Depthwise) => Counter::Depthwise,
             Plan::Winograd(Tile::Four, _) => Counter::Winograd,
             Plan::Winograd(Tile::Two, _) => Counter::Winograd2x2,
         };
@@ -116,6 +124,8 @@ fn plan<T: Real + Compiled>(
     let patches = |wanted| {
         if smallest_copy(correlation, source) > LARGEST_COPY {
             Plan::Patches(Patches::Packed)
+        } else if wanted == Patches::InPlace && is_depthwise(params) {
+            Plan::Patches(Patches::Depthwise)
         } else {
             Plan::Patches(wanted)
         }
@@ -127,7 +137,9 @@ fn plan<T: Real + Compiled>(
         ConvAlgorithm::Winograd2x2 => winograd(operation, params, Tile::Two)?,
         ConvAlgorithm::Auto => match winograd_that_pays(params, outputs) {
             Some(plan) => plan,
-            None if correlation.columns.targets < NARROW => patches(Patches::Packed),
+            None if correlation.columns.targets < NARROW && !is_depthwise(params) => {
+                patches(Patches::Packed)
+            }
             None => patches(Patches::InPlace),
         },
     })
@@ -138,11 +150,11 @@ fn winograd_that_pays<T: Compiled>(params: &Conv2dParams, outputs: ImageShape) -
     if !winograd::is_possible(params) || params.in_channels.min(params.out_channels) < 8 {
         return None;
     }
-    let points = |tile: Tile| {
+    let tiles = |tile: Tile| {
         let side = tile.outputs();
-        let tiles = outputs.height.div_ceil(side) * outputs.width.div_ceil(side);
-        tiles * (side + 2) * (side + 2)
+        outputs.height.div_ceil(side) * outputs.width.div_ceil(side)
     };
+    let points = |tile: Tile| tiles(tile) * (tile.outputs() + 2) * (tile.outputs() + 2);
     let tile = if points(Tile::Four) <= points(Tile::Two) {
         Tile::Four
     } else {
@@ -150,6 +162,10 @@ fn winograd_that_pays<T: Compiled>(params: &Conv2dParams, outputs: ImageShape) -
     };
     let direct = outputs.height * outputs.width * 9;
     if 2 * points(tile) > direct {
+        return None;
+    }
+    let channel_pairs = params.in_channels * params.out_channels;
+    if channel_pairs > NEAR_CHANNEL_PAIRS && params.batch * tiles(tile) < FEW_TILES {
         return None;
     }
     Plan::winograd(tile)

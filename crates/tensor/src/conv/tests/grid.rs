@@ -178,6 +178,17 @@ fn edges() -> Vec<Case> {
         ),
         ([1, 7, 9, 2], [2, 2, 2, 3], valid.stride([5, 4])),
         ([1, 40, 200, 18], [3, 3, 18, 16], same),
+        ([2, 9, 20, 50], [3, 3, 1, 50], same.groups(50)),
+        (
+            [1, 11, 16, 37],
+            [5, 3, 1, 37],
+            valid.groups(37).stride([2, 1]),
+        ),
+        (
+            [3, 4, 19, 64],
+            [3, 5, 1, 64],
+            same.groups(64).stride([1, 2]),
+        ),
     ]
     .map(|(input, filters, options)| Case {
         input,
