@@ -46,3 +46,12 @@ pub use layer::{ActivationRole, Context, Identity, Layer, LayerOptions, Reach};
 pub use model::{Compiled, NotFinite, Scores, Sequential, Stage, Summary, SummaryRow};
 pub use parameter::{Parameter, Weights};
 pub use samples::{Inputs, Targets};
+
+/// The code in the README and the book compiles and runs.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/learn.md")]
+    mod learn {}
+}
