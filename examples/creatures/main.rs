@@ -55,7 +55,7 @@ fn model_train(x: &Inputs, y: &Tensor<f32>, options: &Options) -> nn::Result<Seq
 
     model.fit(x, y, options.fit())?;
 
-    //SAVE model.save(&options.out)?;
+    model.save(&options.out)?;
     println!("Saved {} (opens in Keras)", options.out.display());
     Ok(model)
 }
