@@ -3,8 +3,16 @@
 use nn::prelude::*;
 use tests::formula::scaled;
 
-/// Final weights, losses and predictions of a run with everything that draws random numbers.
-fn run(threads: usize, seed: u64) -> (Vec<Vec<f32>>, Vec<f64>, Vec<f32>) {
+/// What a run gives.
+#[derive(PartialEq)]
+struct Outcome {
+    weights: Vec<Vec<f32>>,
+    losses: Vec<f64>,
+    predictions: Vec<f32>,
+}
+
+/// A run with everything that draws random numbers.
+fn run(threads: usize, seed: u64) -> Outcome {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
@@ -12,7 +20,7 @@ fn run(threads: usize, seed: u64) -> (Vec<Vec<f32>>, Vec<f64>, Vec<f32>) {
     pool.install(|| train(seed)).unwrap()
 }
 
-fn train(seed: u64) -> nn::Result<(Vec<Vec<f32>>, Vec<f64>, Vec<f32>)> {
+fn train(seed: u64) -> nn::Result<Outcome> {
     let x: Tensor<f32> = scaled([90, 12, 12, 3], 5, 0.5, 0.5)?;
     let y = Tensor::from_fn([90], |at| (at[0] % 4) as i64)?;
     let mut model = Sequential::new().seed(seed);
@@ -44,16 +52,24 @@ fn train(seed: u64) -> nn::Result<(Vec<Vec<f32>>, Vec<f64>, Vec<f32>)> {
         .validation_split(0.1)
         .verbosity(Verbosity::Silent);
     let history = model.fit(&x, &y, fit)?;
-    let weights = model.weights().iter().map(Tensor::to_vec).collect();
-    let mut values = history.get("loss");
-    values.extend(history.get("val_loss"));
-    Ok((weights, values, model.predict(&x)?.to_vec()))
+    let mut losses = history.get("loss");
+    losses.extend(history.get("val_loss"));
+    Ok(Outcome {
+        weights: model.weights().iter().map(Tensor::to_vec).collect(),
+        losses,
+        predictions: model.predict(&x)?.to_vec(),
+    })
 }
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let one = run(1, 42);
-    assert!(one.0.iter().flatten().all(|weight| weight.is_finite()));
+    assert!(
+        one.weights
+            .iter()
+            .flatten()
+            .all(|weight| weight.is_finite())
+    );
     for threads in [2, 5] {
         assert!(run(threads, 42) == one, "{threads} threads differ from one");
     }

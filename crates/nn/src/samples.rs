@@ -113,6 +113,11 @@ impl From<&Inputs> for Inputs {
 
 impl Div<f64> for Inputs {
     type Output = Inputs;
+    /// The elements divided by one more number, a batch at a time.
+    #[expect(
+        clippy::suspicious_arithmetic_impl,
+        reason = "to divide twice is to divide by the product"
+    )]
     fn div(self, divisor: f64) -> Inputs {
         Inputs {
             divisor: self.divisor * divisor,

@@ -52,7 +52,7 @@ fn an_input_smaller_than_the_receptive_field_names_the_layer() {
     );
     // Whoever comes first reports it.
     assert!(model.summary().is_err());
-    assert!(model.predict(&zeros(&[1, 6, 6, 1])).is_err());
+    assert!(model.predict(zeros(&[1, 6, 6, 1])).is_err());
 }
 
 #[test]
@@ -64,12 +64,12 @@ fn a_model_without_layers_shape_or_loss_says_what_to_do() {
     let mut model = Sequential::new();
     model.add(Dense::new(1));
     assert_text(
-        model.predict(&zeros(&[1, 2])),
+        model.predict(zeros(&[1, 2])),
         "model: the shape of the inputs is not known yet
   fix: give the first layer an `input_shape(…)`, or `fit` the model first",
     );
     assert_text(
-        classifier().fit(&zeros(&[1, 2]), &zeros(&[1, 3]), quiet()),
+        classifier().fit(zeros(&[1, 2]), zeros(&[1, 3]), quiet()),
         "fit: the model has no loss and no optimizer yet\n  fix: call `compile` first",
     );
     let mut model = Sequential::new();
@@ -83,15 +83,15 @@ fn samples_and_targets_that_do_not_fit() {
     let mut model = compiled();
     let labels = |labels: &[i64]| Tensor::from(labels.to_vec());
     assert_text(
-        model.fit(&zeros(&[0, 2]), &labels(&[]), quiet()),
+        model.fit(zeros(&[0, 2]), labels(&[]), quiet()),
         "fit: there are no samples\n  x  [0, 2]",
     );
     assert_text(
-        model.fit(&zeros(&[3, 2]), &labels(&[0, 1]), quiet()),
+        model.fit(zeros(&[3, 2]), labels(&[0, 1]), quiet()),
         "fit: there are 3 samples but 2 targets\n  x  [3, 2]\n  y  [2]",
     );
     assert_text(
-        model.fit(&zeros(&[2, 5]), &labels(&[0, 1]), quiet()),
+        model.fit(zeros(&[2, 5]), labels(&[0, 1]), quiet()),
         "fit: the samples have another shape than the model takes
   samples  [2, 5]   (samples first)
   model    [2]   (one sample)
@@ -99,7 +99,7 @@ fn samples_and_targets_that_do_not_fit() {
     );
     for label in [3, -1] {
         assert_text(
-            model.fit(&zeros(&[2, 2]), &labels(&[0, label]), quiet()),
+            model.fit(zeros(&[2, 2]), labels(&[0, label]), quiet()),
             &format!(
                 "sparse_categorical_crossentropy: the label of sample 1 is {label}, which is no class
   classes  0 … 2
@@ -108,7 +108,7 @@ fn samples_and_targets_that_do_not_fit() {
         );
     }
     let one_hot = zeros(&[2, 3]);
-    let error = model.fit(&zeros(&[2, 2]), &one_hot, quiet()).unwrap_err();
+    let error = model.fit(zeros(&[2, 2]), &one_hot, quiet()).unwrap_err();
     assert!(
         error.to_string().contains("`CategoricalCrossentropy`"),
         "{error}"
@@ -122,7 +122,7 @@ fn samples_and_targets_that_do_not_fit() {
         )
         .unwrap();
     assert_text(
-        model.fit(&zeros(&[2, 2]), &labels(&[0, 1]), quiet()),
+        model.fit(zeros(&[2, 2]), labels(&[0, 1]), quiet()),
         "categorical_crossentropy: the targets are not one-hot rows of the outputs' shape
   targets  [2]
   outputs  [2, 3]

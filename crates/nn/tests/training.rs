@@ -332,7 +332,7 @@ fn early_stopping_waits_and_restores() {
     let (x, y) = points(20);
     let mut model = classifier(1);
     let mut stopping = EarlyStopping::new("val_loss")
-        .patience(1)
+        .patience(2)
         .restore_best_weights();
     let losses = [3.0, 2.0, 2.5, 1.0, 1.0, 1.5, 0.0];
     let mut scripted = Scripted(&mut stopping, &losses, Vec::new());

@@ -17,7 +17,7 @@ use crate::parameter::Weights;
 /// ```
 /// use nn::prelude::*;
 /// let mut model = Sequential::new();
-/// model.add(Dense::new(10));
+/// model.add(Dense::new(10).input_shape(&[7]));
 /// let y = model.predict(&Tensor::<f32>::ones([4, 7])?)?;
 /// assert_eq!(y.shape(), &[4, 10]);
 /// # Ok::<(), nn::Error>(())

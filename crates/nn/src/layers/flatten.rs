@@ -16,7 +16,7 @@ use crate::parameter::Weights;
 /// ```
 /// use nn::prelude::*;
 /// let mut model = Sequential::new();
-/// model.add(Flatten::new());
+/// model.add(Flatten::new().input_shape(&[2, 3, 4]));
 /// let y = model.predict(&Tensor::<f32>::zeros([5, 2, 3, 4])?)?;
 /// assert_eq!(y.shape(), &[5, 24]);
 /// # Ok::<(), nn::Error>(())

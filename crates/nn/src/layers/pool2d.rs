@@ -79,7 +79,7 @@ impl Pool {
 /// ```
 /// use nn::prelude::*;
 /// let mut model = Sequential::new();
-/// model.add(MaxPool2d::new([2, 2]));
+/// model.add(MaxPool2d::new([2, 2]).input_shape(&[4, 4, 1]));
 /// let x = Tensor::<f32>::arange(0.0, 16.0, 1.0)?.reshape([1, 4, 4, 1])?;
 /// assert_eq!(model.predict(&x)?.to_vec(), [5.0, 7.0, 13.0, 15.0]);
 /// # Ok::<(), nn::Error>(())
@@ -92,7 +92,7 @@ pub struct MaxPool2d(Pool);
 /// ```
 /// use nn::prelude::*;
 /// let mut model = Sequential::new();
-/// model.add(AvgPool2d::new([2, 2]));
+/// model.add(AvgPool2d::new([2, 2]).input_shape(&[4, 4, 1]));
 /// let x = Tensor::<f32>::arange(0.0, 16.0, 1.0)?.reshape([1, 4, 4, 1])?;
 /// assert_eq!(model.predict(&x)?.to_vec(), [2.5, 4.5, 10.5, 12.5]);
 /// # Ok::<(), nn::Error>(())

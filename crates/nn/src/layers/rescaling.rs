@@ -16,7 +16,7 @@ use crate::parameter::Weights;
 /// ```
 /// use nn::prelude::*;
 /// let mut model = Sequential::new();
-/// model.add(Rescaling::new(1.0 / 256.0));
+/// model.add(Rescaling::new(1.0 / 256.0).input_shape(&[2]));
 /// let pixels = Tensor::from([[0_u8, 128]]);
 /// assert_eq!(model.predict(&pixels)?.to_vec(), [0.0, 0.5]);
 /// # Ok::<(), nn::Error>(())

@@ -53,9 +53,9 @@ impl<T: Float> Sequential<T> {
     /// assert_eq!(
     ///     table.lines().take(3).collect::<Vec<_>>(),
     ///     [
-    ///         "Layer            Output     Parameters  Receptive field",
-    ///         "Conv2d 3×3       26×26×32          320  3×3",
-    ///         "Activation relu  26×26×32            0  3×3",
+    ///         "Layer            Output    Parameters  Receptive field",
+    ///         "Conv2d 3×3       26×26×32         320  3×3",
+    ///         "Activation relu  26×26×32           0  3×3",
     ///     ]
     /// );
     /// # Ok::<(), nn::Error>(())
@@ -165,7 +165,7 @@ fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -161,7 +161,8 @@ impl<T: Float> EarlyStopping<T> {
         }
     }
 
-    /// Sets the number of epochs without improvement that are put up with.
+    /// Sets after how many epochs in a row without improvement training stops; by default (as by
+    /// 1) after the first.
     #[must_use]
     pub fn patience(mut self, epochs: usize) -> Self {
         self.patience = epochs;
@@ -198,7 +199,7 @@ impl<T: Float> Callback<T> for EarlyStopping<T> {
             return Ok(Control::Continue);
         }
         self.waited += 1;
-        Ok(if self.waited > self.patience {
+        Ok(if self.waited >= self.patience {
             Control::Stop
         } else {
             Control::Continue

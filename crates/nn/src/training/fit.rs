@@ -35,7 +35,7 @@ pub struct Fit<'a, T: Float = f32> {
 
 enum Validation {
     None,
-    Data(Inputs, Array),
+    Data(Box<(Inputs, Array)>),
     Split(f64),
 }
 
@@ -94,7 +94,7 @@ impl<'a, T: Float> Fit<'a, T> {
 
     /// Evaluates on this data after each epoch.
     pub fn validation_data(mut self, x: impl Into<Inputs>, y: impl Into<Array>) -> Self {
-        self.validation = Validation::Data(x.into(), y.into());
+        self.validation = Validation::Data(Box::new((x.into(), y.into())));
         self
     }
 
@@ -135,8 +135,10 @@ impl<'a, T: Float> Fit<'a, T> {
             );
         }
         if kept < count {
-            self.validation =
-                Validation::Data(x.slice(kept..count)?, samples::slice(y, kept..count)?);
+            self.validation = Validation::Data(Box::new((
+                x.slice(kept..count)?,
+                samples::slice(y, kept..count)?,
+            )));
         } else {
             self.validation = Validation::None;
         }
@@ -183,7 +185,8 @@ impl<T: Float> Sequential<T> {
                 .into());
         }
         fit.cut_validation(&mut x, &mut y)?;
-        if let Validation::Data(x, y) = &fit.validation {
+        if let Validation::Data(held) = &fit.validation {
+            let (x, y) = &**held;
             self.check_pair("validation data", x, y)?;
         }
         let mut callbacks = std::mem::take(&mut fit.callbacks);
@@ -244,7 +247,8 @@ impl<T: Float> Sequential<T> {
         let scores = running.scores(compiled);
         let owned = |(name, value): (&str, f64)| (name.to_string(), value);
         let mut values: Vec<(String, f64)> = scores.iter().map(owned).collect();
-        if let Validation::Data(x, y) = &fit.validation {
+        if let Validation::Data(held) = &fit.validation {
+            let (x, y) = &**held;
             let scores = self.evaluate(x, y)?;
             values.extend(
                 scores
