@@ -23,11 +23,8 @@ pub(super) fn block<T: Real>(job: &Job<'_, T>, block: &Block, target: &mut [T]) 
     }
 }
 
-/// The loops over a patch's columns and channels, outermost first, and how many channels the inner
-/// one runs over.
-///
-/// Neighbouring taps are neighbours in memory, unless other groups' channels or skipped columns
-/// lie between them.
+/// Whether the taps of a patch's row, with their channels, are one run in memory: unless other
+/// groups' channels or skipped columns lie between them.
 pub(super) fn is_contiguous(correlation: &Correlation) -> bool {
     correlation.columns.step == 1 && correlation.groups == 1
 }

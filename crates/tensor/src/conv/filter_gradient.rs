@@ -86,7 +86,9 @@ pub(super) fn filter_gradient<T: Real>(
                 sum.count(&block, &pieces);
                 match patches {
                     Patches::Packed => sum.add_packed(&block, &pieces, sums),
-                    _ => sum.add_in_place(&block, &pieces, sums),
+                    Patches::InPlace | Patches::Depthwise => {
+                        sum.add_in_place(&block, &pieces, sums);
+                    }
                 }
             }
         });
