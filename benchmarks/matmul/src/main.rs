@@ -1,7 +1,8 @@
 //! Matrix products beside those of `matrixmultiply` and `gemm`.
 //!
 //! `cargo run --release --manifest-path benchmarks/matmul/Cargo.toml [-- FILTER [PARTS]]`,
-//! where PARTS are some of `f32 f64 threads`. The three take turns on each shape, so that
+//! where PARTS are some of `f32 f64 threads levels` (the peers always
+//! choose their own level). The three take turns on each shape, so that
 //! whatever else the machine does meets all of them; the table has the best time of each.
 
 use std::hint::black_box;
@@ -123,7 +124,12 @@ fn clock(threads: usize) -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-fn measure<T: tensor::Float>(peers: &[(&'static str, Peer<T>)], threads: usize, filter: &str) {
+fn measure<T: tensor::Float>(
+    peers: &[(&'static str, Peer<T>)],
+    threads: usize,
+    level: Level,
+    filter: &str,
+) {
     let par = if threads == 1 {
         Par::Sequential
     } else {
@@ -133,7 +139,7 @@ fn measure<T: tensor::Float>(peers: &[(&'static str, Peer<T>)], threads: usize, 
         "\n{} · {} thread(s) · {} · GFLOP/s",
         T::DTYPE,
         threads,
-        Level::best().name()
+        level.name()
     );
     print!("{:<26}{:>18}{:>10}", "", "m × k × n", "tensor");
     for (name, _) in peers {
@@ -166,7 +172,7 @@ fn measure<T: tensor::Float>(peers: &[(&'static str, Peer<T>)], threads: usize, 
                 Accum::Replace,
                 Epilogue::NONE,
                 par,
-                Level::best(),
+                level,
             )
             .unwrap();
         };
@@ -277,18 +283,24 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let filter = arguments.next().unwrap_or_default();
     let parts = arguments.next().unwrap_or("f32 f64 threads".into());
+    let best = Level::best();
     let f32_alone: &[(&str, Peer<f32>)] =
         &[("matrixmultiply", matrixmultiply_f32), ("gemm", gemm_one)];
     if parts.contains("f32") {
-        measure(f32_alone, 1, &filter);
+        measure(f32_alone, 1, best, &filter);
     }
     let f64_alone: &[(&str, Peer<f64>)] =
         &[("matrixmultiply", matrixmultiply_f64), ("gemm", gemm_one)];
     if parts.contains("f64") {
-        measure(f64_alone, 1, &filter);
+        measure(f64_alone, 1, best, &filter);
+    }
+    if parts.contains("levels") {
+        for level in Level::available() {
+            measure(f32_alone, 1, level, &filter);
+        }
     }
     let f32_together: &[(&str, Peer<f32>)] = &[("gemm", gemm_all)];
     if parts.contains("threads") {
-        measure(f32_together, rayon::current_num_threads(), &filter);
+        measure(f32_together, rayon::current_num_threads(), best, &filter);
     }
 }

@@ -32,10 +32,11 @@ pub(super) fn product<T: Real>(
 ) {
     let [m, k, n] = [a.rows(), a.columns(), b.columns()];
     let target = c.share();
-    // Cut along the columns only where there is one row: a task streams whole rows.
+    // Cut along the columns only where there is one row, and not into short strips: what comes
+    // from memory comes faster in order.
     let tasks = tasks(par, [m, k, n]);
     let columns_at_once = if m == 1 { n.div_ceil(tasks) } else { n };
-    let column_blocks = Pieces::new(n, columns_at_once.clamp(1, 1 << 13));
+    let column_blocks = Pieces::new(n, columns_at_once.clamp(256, 1 << 13));
     let row_blocks = Pieces::new(m, m.div_ceil(tasks));
     par.for_each(row_blocks.count() * column_blocks.count(), |task| {
         let kernel = Sweep {
