@@ -241,7 +241,8 @@ impl<T: Float> Loss<T> for CategoricalCrossentropy {
     }
 
     fn check(&self, targets: &Targets<T>, output: &Shape) -> Result<()> {
-        let fits = matches!(targets, Targets::Values(rows) if rows.shape()[1..] == output[..]);
+        let fits =
+            matches!(targets, Targets::Values(rows) if rows.shape().get(1..) == Some(&output[..]));
         if fits {
             return Ok(());
         }
@@ -372,7 +373,7 @@ impl<T: Float> Loss<T> for MeanSquaredError {
 
 /// As many numbers a sample as there are outputs.
 fn check_numbers<T: Float>(name: &str, targets: &Targets<T>, output: &Shape) -> Result<()> {
-    let per_sample: usize = targets.shape()[1..].iter().product();
+    let per_sample: usize = targets.shape().iter().skip(1).product();
     if per_sample == output.elements() {
         return Ok(());
     }

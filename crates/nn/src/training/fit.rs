@@ -229,7 +229,9 @@ impl<T: Float> Sequential<T> {
         let count = x.len();
         let order = fit.order(count, epoch, self.random_seed());
         let batches = count.div_ceil(fit.batch_size);
-        let progress = Progress::new(fit.verbosity, epoch, fit.epochs, batches, count);
+        let is_images = x.shape().rank() == 4;
+        let unit = if is_images { "images" } else { "samples" };
+        let progress = Progress::new(fit.verbosity, epoch, fit.epochs, batches, count, unit);
         let mut running = Running::default();
         let mut seen = 0;
         for (number, rows) in order.chunks(fit.batch_size).enumerate() {

@@ -25,6 +25,7 @@ pub(super) struct Progress {
     prefix: String,
     batches: usize,
     samples: usize,
+    unit: &'static str,
     start: Instant,
     display: Display,
 }
@@ -36,13 +37,14 @@ enum Display {
 }
 
 impl Progress {
-    /// `epoch` counts from 0.
+    /// `epoch` counts from 0; `unit` is what a sample is called.
     pub(super) fn new(
         verbosity: Verbosity,
         epoch: usize,
         epochs: usize,
         batches: usize,
         samples: usize,
+        unit: &'static str,
     ) -> Self {
         let prefix = format!("Epoch {}/{epochs}", epoch + 1);
         let display = match verbosity {
@@ -57,6 +59,7 @@ impl Progress {
             prefix,
             batches,
             samples,
+            unit,
             start: Instant::now(),
             display,
         }
@@ -73,7 +76,7 @@ impl Progress {
         bar.set_message(format!(
             "{}  {}  ETA {}",
             scores(),
-            rate(samples, seconds),
+            rate(samples, self.unit, seconds),
             clock(left)
         ));
     }
@@ -89,7 +92,7 @@ impl Progress {
             self.prefix,
             self.batches,
             self.batches,
-            rate(self.samples, training_seconds),
+            rate(self.samples, self.unit, training_seconds),
             clock(record.duration.as_secs_f64())
         );
         match &self.display {
@@ -113,14 +116,14 @@ fn bar(batches: usize) -> ProgressBar {
 }
 
 /// `3.1 k images/s`.
-fn rate(samples: usize, seconds: f64) -> String {
+fn rate(samples: usize, unit: &str, seconds: f64) -> String {
     let rate = samples as f64 / seconds.max(1e-9);
     if rate >= 1e6 {
-        format!("{:.1} M samples/s", rate / 1e6)
+        format!("{:.1} M {unit}/s", rate / 1e6)
     } else if rate >= 1e3 {
-        format!("{:.1} k samples/s", rate / 1e3)
+        format!("{:.1} k {unit}/s", rate / 1e3)
     } else {
-        format!("{rate:.0} samples/s")
+        format!("{rate:.0} {unit}/s")
     }
 }
 
@@ -141,9 +144,9 @@ mod tests {
 
     #[test]
     fn rates_and_times_are_short() {
-        assert_eq!(rate(5, 1.0), "5 samples/s");
-        assert_eq!(rate(31_000, 10.0), "3.1 k samples/s");
-        assert_eq!(rate(31_000_000, 10.0), "3.1 M samples/s");
+        assert_eq!(rate(5, "samples", 1.0), "5 samples/s");
+        assert_eq!(rate(31_000, "images", 10.0), "3.1 k images/s");
+        assert_eq!(rate(31_000_000, "images", 10.0), "3.1 M images/s");
         assert_eq!(clock(0.4), "0:00");
         assert_eq!(clock(83.0), "1:23");
         assert_eq!(clock(3723.0), "1:02:03");
