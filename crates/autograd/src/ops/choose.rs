@@ -42,8 +42,8 @@ impl<T: Float> Var<T> {
         .apply(&[self])
     }
 
-    /// Each element limited to `low ..= high`; NaN stays NaN. Derivative: 1 from `low` to `high`,
-    /// both included, and 0 outside.
+    /// Each element limited to `low ..= high`; NaN stays NaN. Derivative: 1 between the bounds, 0
+    /// on them and outside.
     ///
     /// # Errors
     /// If `low > high` or either is NaN.
@@ -176,7 +176,7 @@ impl<T: Float> Op<T> for Clamp<T> {
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         let (low, high) = (self.low, self.high);
         at.gradients().of(0, || {
-            dy.mul(&at.input(0)?.indicator(|x| low <= x && x <= high))
+            dy.mul(&at.input(0)?.indicator(|x| low < x && x < high))
         })
     }
 }
@@ -211,9 +211,9 @@ pub(crate) fn entries() -> Vec<OpEntry> {
         OpEntry::new(
             "clamp",
             "`min(max(x, low), high)`",
-            "`dy` where `low ≤ x ≤ high`, else 0",
+            "`dy` where `low < x < high`, else 0",
         )
-        .edges("at a bound 1; NaN stays NaN, with gradient 0")
+        .edges("on a bound 0; NaN stays NaN, with gradient 0")
         .sample(&[&[3, 4]], |v| v[0].clamp(-0.75, 1.25)),
         OpEntry::new(
             "triu",

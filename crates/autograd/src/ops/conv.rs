@@ -96,16 +96,14 @@ impl<T: Float> Var<T> {
         &self,
         filters: &Var<T>,
         size: [usize; 2],
-        groups: usize,
         options: &Conv2dOptions,
     ) -> Result<Var<T>> {
-        let options = options.groups(groups);
         let channels = match filters.shape()[..] {
-            [_, _, per_group, _] => per_group.saturating_mul(groups),
+            [_, _, per_group, _] => per_group.saturating_mul(options.group_count()),
             _ => 0,
         };
         let batch = self.shape().first().copied().unwrap_or(0);
-        self.conv2d_input_gradient(filters, &[batch, size[0], size[1], channels], &options)
+        self.conv2d_input_gradient(filters, &[batch, size[0], size[1], channels], options)
     }
 
     /// The one-dimensional convolution of `[batch, length, channels in]` with filters
@@ -336,8 +334,8 @@ pub(crate) fn entries() -> Vec<OpEntry> {
             "as `conv2d_input_gradient`",
         )
         .sample(&[&[1, 3, 2, 4], &[3, 2, 1, 4]], |v| {
-            let options = Conv2dOptions::new().stride([2, 3]);
-            v[0].conv_transpose2d(&v[1], [7, 5], 2, &options)
+            let options = Conv2dOptions::new().stride([2, 3]).groups(2);
+            v[0].conv_transpose2d(&v[1], [7, 5], &options)
         }),
         OpEntry::new("conv1d", "`conv2d` on images of height 1", "as `conv2d`")
             .sample(&[&[2, 7, 2], &[3, 2, 2]], |v| {

@@ -90,6 +90,11 @@ impl Conv2dOptions {
         self
     }
 
+    /// The number of groups.
+    pub fn group_count(&self) -> usize {
+        self.groups
+    }
+
     /// Asks for one algorithm.
     pub fn algorithm(mut self, algorithm: ConvAlgorithm) -> Self {
         self.algorithm = algorithm;

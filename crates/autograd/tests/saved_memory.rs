@@ -1,0 +1,129 @@
+//! What each family of operations keeps for its derivative, byte for byte.
+
+use autograd::{Result, Tape, Var};
+use tensor::{Conv2dOptions, Pool2dOptions, Tensor, keepdims};
+
+/// Bytes that the operations of `run` keep, on a variable of this shape.
+fn saved(shape: &[usize], run: impl FnOnce(&Var<f32>) -> Result<Var<f32>>) -> usize {
+    let tape = Tape::new();
+    let values = Tensor::from_fn(shape, |at| at.iter().sum::<usize>() as f32 * 0.1 - 0.3);
+    let x = tape.variable(values.unwrap());
+    run(&x).unwrap();
+    tape.saved_bytes()
+}
+
+const F32: usize = size_of::<f32>();
+
+#[test]
+fn what_moves_or_adds_keeps_nothing() {
+    let x = [4, 6];
+    assert_eq!(saved(&x, |x| x.add(x)), 0);
+    assert_eq!(saved(&x, |x| x.sub(x)), 0);
+    assert_eq!(saved(&x, |x| Ok(x.scale(2.0).shift(1.0))), 0);
+    assert_eq!(saved(&x, |x| x.sum(keepdims(1))?.broadcast_to([4, 6])), 0);
+    assert_eq!(saved(&x, |x| x.mean(..)), 0);
+    assert_eq!(saved(&x, |x| x.t().reshape([24])?.slice_axis(0, 1..9)), 0);
+    assert_eq!(saved(&x, |x| Var::concat(&[x, x], 0)?.flip(0)), 0);
+    assert_eq!(saved(&x, |x| x.cumsum(0)?.roll(1, 1)), 0);
+}
+
+#[test]
+fn elementwise_functions_keep_what_their_derivative_names() {
+    let bytes = 24 * F32;
+    for function in [Var::exp, Var::tanh, Var::sigmoid, Var::sqrt, Var::relu] {
+        // Only the output: the input, itself an intermediate value, is free to go.
+        assert_eq!(saved(&[4, 6], |x| Ok(function(&x.scale(2.0)))), bytes);
+    }
+    for function in [Var::sin, Var::log, Var::softplus, Var::gelu] {
+        assert_eq!(saved(&[4, 6], |x| Ok(function(&x.scale(2.0)))), bytes);
+    }
+    assert_eq!(saved(&[4, 6], |x| x.mul(x)), 2 * bytes);
+}
+
+/// The rectifier's input is dropped as soon as its caller drops it.
+#[test]
+fn relu_lets_its_input_go() {
+    let tape = Tape::new();
+    let x = tape.variable(Tensor::<f32>::ones([8, 8]).unwrap());
+    let doubled = x.scale(2.0);
+    let mut watched = doubled.value().clone();
+    let _y = doubled.relu();
+    drop(doubled);
+    // One owner is left, so writing does not copy.
+    assert!(watched.is_unique());
+    watched.make_mut()[0] = 1.0;
+}
+
+#[test]
+fn dropout_keeps_its_key_alone() {
+    assert_eq!(saved(&[100, 100], |x| x.dropout(0.5, 7, 1)), 0);
+}
+
+#[test]
+fn max_pooling_keeps_indices_as_small_as_the_window_needs() {
+    let small = Pool2dOptions::new([2, 2]);
+    let outputs = 2 * 8 * 8 * 3;
+    assert_eq!(saved(&[2, 16, 16, 3], |x| x.max_pool2d(&small)), outputs);
+    let byte = Pool2dOptions::new([16, 16]);
+    assert_eq!(saved(&[1, 16, 16, 3], |x| x.max_pool2d(&byte)), 3);
+    let large = Pool2dOptions::new([17, 16]);
+    assert_eq!(saved(&[1, 17, 16, 3], |x| x.max_pool2d(&large)), 3 * 4);
+    assert_eq!(saved(&[2, 16, 16, 3], |x| x.avg_pool2d(&small)), 0);
+}
+
+#[test]
+fn matmul_keeps_its_two_operands() {
+    let (a, b) = (4 * 6 * F32, 6 * 5 * F32);
+    let w = Var::from(Tensor::<f32>::ones([6, 5]).unwrap());
+    assert_eq!(saved(&[4, 6], |x| x.matmul(&w)), a + b);
+    // Batches times one matrix are one product, and the reshaping around it keeps nothing.
+    assert_eq!(saved(&[2, 2, 6], |x| x.matmul(&w)), a + b);
+}
+
+#[test]
+fn convolution_keeps_input_and_filters_and_the_fused_rectifier_its_output() {
+    let (x, w, y) = (
+        2 * 5 * 5 * 3 * F32,
+        3 * 3 * 3 * 4 * F32,
+        2 * 3 * 3 * 4 * F32,
+    );
+    let filters = Var::from(Tensor::<f32>::ones([3, 3, 3, 4]).unwrap());
+    let bias = Var::from(Tensor::<f32>::ones([4]).unwrap());
+    let options = Conv2dOptions::new();
+    let shape = [2, 5, 5, 3];
+    assert_eq!(saved(&shape, |x| x.conv2d(&filters, &options)), x + w);
+    let fused = |relu| saved(&shape, |x| x.conv2d_bias(&filters, &bias, relu, &options));
+    assert_eq!(fused(false), x + w);
+    assert_eq!(fused(true), x + w + y);
+}
+
+#[test]
+fn softmax_keeps_its_output_and_the_loss_scores_and_labels() {
+    let bytes = 4 * 6 * F32;
+    assert_eq!(saved(&[4, 6], |x| x.softmax(-1)), bytes);
+    assert_eq!(saved(&[4, 6], |x| x.log_softmax(-1)), bytes);
+    let labels = Tensor::from([0_i64, 1, 2, 3]);
+    let loss = saved(&[4, 6], |x| x.softmax_cross_entropy(&labels));
+    assert_eq!(loss, bytes + 4 * size_of::<i64>());
+    assert_eq!(saved(&[4, 6], |x| x.standardize(1, 1e-3)), bytes);
+}
+
+#[test]
+fn indices_and_masks_are_counted() {
+    let index = Tensor::from([2_i64, 0]);
+    assert_eq!(saved(&[4, 6], |x| x.index_select(0, &index)), 16);
+    let mask = Tensor::<bool>::full([4, 6], true).unwrap();
+    assert_eq!(saved(&[4, 6], |x| x.masked_fill(&mask, 0.0)), 24);
+}
+
+#[test]
+fn nothing_is_kept_of_constants_or_after_the_reverse_pass() {
+    let tape = Tape::new();
+    let x = tape.variable(Tensor::<f32>::ones([10]).unwrap());
+    let loss = x.square().sum(..).unwrap();
+    assert_eq!(tape.saved_bytes(), 40);
+    loss.backward().unwrap();
+    assert_eq!(tape.saved_bytes(), 0);
+    let _ = x.detach().square();
+    assert_eq!(tape.saved_bytes(), 0);
+}
