@@ -50,6 +50,8 @@ impl<T: Float> Var<T> {
     /// If an axis does not exist or is named twice.
     #[track_caller]
     pub fn std(&self, axes: impl Into<Axes>, correction: usize) -> Result<Var<T>> {
+        let axes = axes.into();
+        axes.mask("std", self.shape())?;
         let variance = self.var(axes, correction)?;
         let equal = variance.value().eq(&Tensor::scalar(T::ZERO))?;
         // The root of 1 instead of 0 keeps the infinite slope at 0 out of the gradient.
@@ -91,6 +93,7 @@ impl<T: Float> Var<T> {
     #[track_caller]
     pub fn norm(&self, p: f64, axes: impl Into<Axes>) -> Result<Var<T>> {
         let axes = axes.into();
+        axes.mask("norm", self.shape())?;
         if p == f64::INFINITY {
             return self.abs().max(axes);
         }

@@ -81,8 +81,12 @@ impl<T: Float> Var<T> {
         let mut pooled = self.clone();
         for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
             let axis = axis + 1;
-            let longest = (0..new).map(|i| adaptive_window(i, new, old).len()).max();
-            let longest = longest.unwrap_or(1);
+            // Where the sizes do not divide, windows reach into a pixel at either end.
+            let longest = match new {
+                0 => 1,
+                _ if old.is_multiple_of(new) => old / new,
+                _ => old.div_ceil(new) + 1,
+            };
             // Shorter windows repeat their last pixel, which changes no maximum.
             let index = Tensor::from_fn([new, longest], |at| {
                 let window = adaptive_window(at[0], new, old);
