@@ -62,6 +62,7 @@ impl Par {
         self.for_chunk_pairs_dyn(a, b, chunk_len, &body);
     }
 
+    #[allow(clippy::type_complexity)] // a name would say less than the signature
     fn for_chunk_pairs_dyn<A: Send, B: Send>(
         self,
         a: &mut [A],

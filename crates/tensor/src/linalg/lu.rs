@@ -91,7 +91,7 @@ impl<T: Float> Tensor<T> {
     ///
     /// ```
     /// use tensor::Tensor;
-    /// let a = Tensor::from([[2.0, 1.0], [1.0, 3.0]]);
+    /// let a = Tensor::from([[2.0_f64, 1.0], [1.0, 3.0]]);
     /// let x = a.solve(&Tensor::from([3.0, 5.0]))?;
     /// assert!((x[[0]] - 0.8).abs() < 1e-15 && (x[[1]] - 1.4).abs() < 1e-15);
     /// # Ok::<(), tensor::Error>(())

@@ -2,7 +2,7 @@
 //!
 //! A kernel is written once, generic over [`Simd`], and compiled for every level:
 //!
-//! ```ignore
+//! ```text
 //! struct Sum<'a, T>(&'a [T]);
 //!
 //! impl<T: Real> Kernel for Sum<'_, T> {

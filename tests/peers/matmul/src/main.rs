@@ -1,6 +1,6 @@
 //! Matrix products beside those of `matrixmultiply` and `gemm`.
 //!
-//! `cargo run --release --manifest-path benchmarks/matmul/Cargo.toml [-- FILTER [PARTS]]`,
+//! `cargo run --release --manifest-path tests/peers/matmul/Cargo.toml [-- FILTER [PARTS]]`,
 //! where PARTS are some of `f32 f64 threads levels` (the peers always
 //! choose their own level). The three take turns on each shape, so that
 //! whatever else the machine does meets all of them; the table has the best time of each.
