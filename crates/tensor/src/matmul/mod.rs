@@ -5,9 +5,9 @@
 //! # How it works
 //!
 //! As in BLIS (Van Zee and van de Geijn, "BLIS: A Framework for Rapidly Instantiating BLAS
-//! Functionality", 2015). A micro-kernel ([`tile`]) keeps a tile of C in registers and adds to it
+//! Functionality", 2015). A micro-kernel (`tile`) keeps a tile of C in registers and adds to it
 //! the product of a panel of A and a panel of B. Panels are copies in the order in which the
-//! micro-kernel reads ([`pack`]), and their sizes follow the caches of the machine ([`blocking`]).
+//! micro-kernel reads (`pack`), and their sizes follow the caches of the machine (`blocking`).
 //!
 //! # The same bits on any number of threads
 //!
