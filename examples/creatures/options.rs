@@ -62,7 +62,8 @@ impl Options {
                 .num_threads(threads.into())
                 .build_global();
         }
-        if let Some(folder) = options.out.parent().filter(|_| options.data.is_none()) {
+        // Before an hour of training rather than after it.
+        if let Some(folder) = options.out.parent() {
             std::fs::create_dir_all(folder)
                 .map_err(|error| nn::FileError::io(folder, "create the folder", error))?;
         }
