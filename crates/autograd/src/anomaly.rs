@@ -4,7 +4,6 @@ use std::panic::Location;
 
 use tensor::{Float, Result, Tensor};
 
-use crate::op::Op;
 use crate::tape::Tape;
 use crate::var::{Var, gradient_error};
 
@@ -23,7 +22,7 @@ fn first_bad<T: Float>(value: &Tensor<T>) -> Option<(Vec<usize>, T)> {
 /// Notes an output that is not finite, if it is the first.
 pub(crate) fn check_value<T: Float>(
     tape: &Tape<T>,
-    op: &dyn Op<T>,
+    name: &str,
     inputs: &[&Var<T>],
     value: &Tensor<T>,
     location: &'static Location<'static>,
@@ -35,11 +34,8 @@ pub(crate) fn check_value<T: Float>(
     let Some((index, bad)) = first_bad(value) else {
         return;
     };
-    let mut error = gradient_error(op.name(), format!("the value at {index:?} is {bad}"))
-        .with(
-            "operation",
-            tape.0.describe(op.name(), tape.0.scope(), location),
-        )
+    let mut error = gradient_error(name, format!("the value at {index:?} is {bad}"))
+        .with("operation", tape.0.describe(name, tape.0.scope(), location))
         .with("output", value.shape());
     for (i, input) in inputs.iter().enumerate() {
         let state = if first_bad(input.value()).is_some() {

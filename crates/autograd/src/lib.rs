@@ -23,6 +23,7 @@ mod custom;
 mod functional;
 mod gradcheck;
 mod inspect;
+mod nodes;
 mod op;
 mod ops;
 mod reverse;

@@ -1,5 +1,6 @@
 //! The one trait that an operation implements.
 
+use std::cell::Cell;
 use std::panic::Location;
 
 use smallvec::SmallVec;
@@ -100,6 +101,69 @@ pub trait Op<T: Float>: 'static {
     }
 }
 
+/// An op that is a constant of the program: recording it allocates nothing.
+///
+/// Its methods are those of [`Op`]; `&'static R` is one for every rule `R`.
+pub(crate) trait Rule<T: Float>: 'static {
+    fn name(&self) -> &'static str;
+    fn compute(&self, inputs: &[&Var<T>]) -> Result<Tensor<T>>;
+    fn saves(&self) -> Saves;
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>>;
+
+    /// [`Op::apply`].
+    #[track_caller]
+    fn apply(&'static self, inputs: &[&Var<T>]) -> Result<Var<T>>
+    where
+        Self: Sized,
+    {
+        apply_rule(self, inputs, Location::caller())
+    }
+}
+
+/// The op of a recorded operation.
+pub(crate) enum Recorded<T: Float> {
+    Op(Box<dyn Op<T>>),
+    Rule(&'static dyn Rule<T>),
+}
+
+impl<T: Float> Recorded<T> {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Recorded::Op(op) => op.name(),
+            Recorded::Rule(rule) => rule.name(),
+        }
+    }
+
+    pub(crate) fn saves(&self) -> Saves {
+        match self {
+            Recorded::Op(op) => op.saves(),
+            Recorded::Rule(rule) => rule.saves(),
+        }
+    }
+
+    pub(crate) fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        match self {
+            Recorded::Op(op) => op.vjp(at, dy),
+            Recorded::Rule(rule) => rule.vjp(at, dy),
+        }
+    }
+
+    /// One per output element for a rule, which works element by element or is small.
+    pub(crate) fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        match self {
+            Recorded::Op(op) => op.flops(inputs, output),
+            Recorded::Rule(_) => output.elements() as u64,
+        }
+    }
+
+    pub(crate) fn extra_bytes(&self) -> usize {
+        match self {
+            Recorded::Op(op) => op.extra_bytes(),
+            Recorded::Rule(_) => 0,
+        }
+    }
+}
+
 /// [`Op::apply`], outside the trait so that no implementation can change it.
 fn apply<T: Float, O: Op<T>>(
     mut op: O,
@@ -120,17 +184,45 @@ fn apply<T: Float, O: Op<T>>(
         Ok(value) => value,
         Err(error) => return Err(error.in_operation(op.name())),
     };
-    let Some(tape) = tape else {
-        return Ok(Var::constant(value));
+    let op = || Recorded::Op(Box::new(op));
+    Ok(record(tape, op, inputs, value, location))
+}
+
+/// [`apply`] for a rule.
+fn apply_rule<T: Float>(
+    rule: &'static dyn Rule<T>,
+    inputs: &[&Var<T>],
+    location: &'static Location<'static>,
+) -> Result<Var<T>> {
+    let tape = common_tape(rule.name(), inputs)?;
+    let value = match rule.compute(inputs) {
+        Ok(value) => value,
+        Err(error) => return Err(error.in_operation(rule.name())),
     };
+    let rule = || Recorded::Rule(rule);
+    Ok(record(tape, rule, inputs, value, location))
+}
+
+/// Puts `op`, which made `value`, on the tape, if there is one.
+fn record<T: Float>(
+    tape: Option<&Tape<T>>,
+    op: impl FnOnce() -> Recorded<T>,
+    inputs: &[&Var<T>],
+    value: Tensor<T>,
+    location: &'static Location<'static>,
+) -> Var<T> {
+    let Some(tape) = tape else {
+        return Var::constant(value);
+    };
+    let op = op();
     if tape.0.detect_anomalies.get() {
-        crate::anomaly::check_value(&tape, &op, inputs, &value, location);
+        crate::anomaly::check_value(tape, op.name(), inputs, &value, location);
     }
-    Ok(tape.record(Box::new(op), inputs, value, location))
+    tape.record(op, inputs, value, location)
 }
 
 /// The tape of the tracked inputs, if any, and if recording is on.
-fn common_tape<T: Float>(name: &str, inputs: &[&Var<T>]) -> Result<Option<Tape<T>>> {
+fn common_tape<'a, T: Float>(name: &str, inputs: &[&'a Var<T>]) -> Result<Option<&'a Tape<T>>> {
     let mut tapes = inputs.iter().filter_map(|input| input.tape());
     let Some(first) = tapes.next() else {
         return Ok(None);
@@ -144,7 +236,7 @@ fn common_tape<T: Float>(name: &str, inputs: &[&Var<T>]) -> Result<Option<Tape<T
         .fix("record on one tape, or call `detach()` on the values of the other"));
     }
     match recording() {
-        Recording::On => Ok(Some(first.clone())),
+        Recording::On => Ok(Some(first)),
         Recording::Off => Ok(None),
         Recording::Refused => Err(Error::new(
             ErrorKind::Gradient,
@@ -193,6 +285,8 @@ impl<'a, T: Float> Inputs<'a, T> {
 pub struct Saves {
     /// Bit `i` for input `i`; the highest bit stands for all further inputs too.
     inputs: u32,
+    /// The same, for inputs that only the gradients of others need.
+    for_others: u32,
     output: bool,
 }
 
@@ -200,35 +294,88 @@ impl Saves {
     /// Neither inputs nor output.
     pub const NOTHING: Saves = Saves {
         inputs: 0,
+        for_others: 0,
         output: false,
     };
     /// All inputs.
     pub const INPUTS: Saves = Saves {
         inputs: u32::MAX,
-        output: false,
+        ..Saves::NOTHING
     };
     /// The output.
     pub const OUTPUT: Saves = Saves {
-        inputs: 0,
         output: true,
+        ..Saves::NOTHING
     };
 
     /// Input `index` alone (from 31 on, all inputs from 31 on).
     pub const fn input(index: usize) -> Saves {
         Saves {
-            inputs: 1 << if index < 31 { index } else { 31 },
-            output: false,
+            inputs: 1 << place(index),
+            ..Saves::NOTHING
+        }
+    }
+
+    /// The same inputs, each kept only if another input is tracked: for products, where the
+    /// gradient of each factor needs the other factors. [`Backward::input`] then has an input only
+    /// where the gradient of another is wanted.
+    ///
+    /// ```
+    /// use autograd::{Saves, Tape, Var};
+    /// use tensor::Tensor;
+    /// let tape = Tape::new();
+    /// let x = tape.variable(Tensor::<f32>::ones([100])?);
+    /// // A product saves its inputs `for_others`: no gradient of the constant will need `x`.
+    /// x.mul(&Var::constant(Tensor::scalar(2.0)))?;
+    /// assert_eq!(tape.saved_bytes(), 4);
+    /// # Ok::<(), autograd::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn for_others(self) -> Saves {
+        Saves {
+            inputs: 0,
+            for_others: self.inputs | self.for_others,
+            ..self
+        }
+    }
+
+    /// Both sets together, as `|` gives them, in a constant.
+    #[must_use]
+    pub const fn and(self, other: Saves) -> Saves {
+        Saves {
+            inputs: self.inputs | other.inputs,
+            for_others: self.for_others | other.for_others,
+            output: self.output || other.output,
         }
     }
 
     /// Whether input `index` is saved.
     pub fn has_input(self, index: usize) -> bool {
-        self.inputs >> index.min(31) & 1 == 1
+        (self.inputs | self.for_others) >> place(index) & 1 == 1
     }
 
     /// Whether the output is saved.
     pub fn has_output(self) -> bool {
         self.output
+    }
+
+    /// What is saved when these inputs are tracked.
+    pub(crate) fn of_tracked(self, inputs: &[NodeId]) -> Saves {
+        if self.for_others == 0 {
+            return self;
+        }
+        let mut tracked = (0..inputs.len()).filter(|&index| inputs[index] != CONSTANT);
+        let for_others = match (tracked.next(), tracked.next()) {
+            (None, _) => 0,
+            // Places from 31 on stand for several inputs, each of which has others.
+            (Some(only), None) if only < 31 => self.for_others & !(1 << only),
+            _ => self.for_others,
+        };
+        Saves {
+            inputs: self.inputs | for_others,
+            for_others: 0,
+            ..self
+        }
     }
 
     /// How many tensors are saved of an op with `inputs` inputs.
@@ -237,13 +384,15 @@ impl Saves {
     }
 }
 
+/// The bit of input `index`.
+const fn place(index: usize) -> usize {
+    if index < 31 { index } else { 31 }
+}
+
 impl std::ops::BitOr for Saves {
     type Output = Saves;
     fn bitor(self, other: Saves) -> Saves {
-        Saves {
-            inputs: self.inputs | other.inputs,
-            output: self.output | other.output,
-        }
+        self.and(other)
     }
 }
 
@@ -254,6 +403,8 @@ pub struct Backward<'a, T: Float> {
     pub(crate) id: NodeId,
     pub(crate) operation: &'a Operation<T>,
     pub(crate) wanted: &'a [bool],
+    /// Memory for the list of gradients, used again for every operation.
+    pub(crate) spare: Cell<Vec<Slot<T>>>,
     /// Whether saved values come back tracked, so that the derivative records itself.
     pub(crate) tracked: bool,
 }
@@ -272,7 +423,7 @@ impl<'a, T: Float> Backward<'a, T> {
     /// # Errors
     /// If [`Op::saves`] does not name it.
     pub fn input(&self, index: usize) -> Result<Var<T>> {
-        let saves = self.operation.op.saves();
+        let saves = self.operation.saves;
         if index >= self.operation.inputs.len() || !saves.has_input(index) {
             return Err(self
                 .error(format!("input {index} was not saved"))
@@ -290,13 +441,18 @@ impl<'a, T: Float> Backward<'a, T> {
     /// # Errors
     /// If there are any other number, or one was not saved.
     pub fn inputs<const N: usize>(&self) -> Result<[Var<T>; N]> {
-        let inputs = (0..self.operation.inputs.len())
-            .map(|index| self.input(index))
-            .collect::<Result<Vec<_>>>()?;
-        let count = inputs.len();
-        inputs
-            .try_into()
-            .map_err(|_| self.error(format!("the operation has {count} inputs, not {N}")))
+        let count = self.arity();
+        if count != N {
+            return Err(self.error(format!("the operation has {count} inputs, not {N}")));
+        }
+        let mut inputs: [Option<Var<T>>; N] = [const { None }; N];
+        for (index, input) in inputs.iter_mut().enumerate() {
+            *input = Some(self.input(index)?);
+        }
+        Ok(inputs.map(|input| match input {
+            Some(input) => input,
+            None => unreachable!("every element was set above"),
+        }))
     }
 
     /// The number of inputs.
@@ -309,7 +465,7 @@ impl<'a, T: Float> Backward<'a, T> {
     /// # Errors
     /// If [`Op::saves`] does not name it.
     pub fn output(&self) -> Result<Var<T>> {
-        if !self.operation.op.saves().has_output() {
+        if !self.operation.saves.has_output() {
             return Err(self
                 .error("the output was not saved")
                 .fix("name it in `Op::saves`"));
@@ -326,11 +482,23 @@ impl<'a, T: Float> Backward<'a, T> {
     /// If the input is a constant that was not saved: it needs no gradient, so no shape is kept.
     pub fn input_shape(&self, index: usize) -> Result<Shape> {
         match self.operation.inputs.get(index) {
-            Some(&id) if id != CONSTANT => {
-                Ok(self.tape.0.nodes.borrow()[id as usize].shape.clone())
-            }
+            Some(&id) if id != CONSTANT => Ok(self.tape.0.nodes.borrow()[id].shape.clone()),
             _ => Ok(self.input(index)?.shape().clone()),
         }
+    }
+
+    /// `gradient` summed to the shape of input `index`, which undoes its broadcasting.
+    ///
+    /// # Errors
+    /// Those of [`Var::sum_to`] and [`Backward::input_shape`].
+    pub fn unbroadcast(&self, index: usize, gradient: Var<T>) -> Result<Var<T>> {
+        if let Some(&id) = self.operation.inputs.get(index)
+            && id != CONSTANT
+            && self.tape.0.nodes.borrow()[id].shape == *gradient.shape()
+        {
+            return Ok(gradient);
+        }
+        gradient.sum_to(&self.input_shape(index)?)
     }
 
     /// Whether the gradient of input `index` is wanted.
@@ -340,10 +508,13 @@ impl<'a, T: Float> Backward<'a, T> {
 
     /// Collects gradients; those that nobody wants are not computed.
     pub fn gradients(&self) -> InputGradients<T> {
-        InputGradients {
-            wanted: SmallVec::from_slice(self.wanted),
-            gradients: smallvec::smallvec![None; self.arity()],
-        }
+        let mut slots = self.spare.take();
+        slots.clear();
+        slots.extend(self.wanted.iter().map(|&wanted| match wanted {
+            true => Slot::Missing,
+            false => Slot::Unwanted,
+        }));
+        InputGradients { slots }
     }
 
     fn error(&self, message: impl Into<String>) -> Error {
@@ -357,8 +528,16 @@ impl<'a, T: Float> Backward<'a, T> {
 
 /// The result of [`Op::vjp`]: one gradient per wanted input.
 pub struct InputGradients<T: Float> {
-    wanted: SmallVec<[bool; 4]>,
-    gradients: SmallVec<[Option<Var<T>>; 2]>,
+    slots: Vec<Slot<T>>,
+}
+
+/// The gradient of one input.
+pub(crate) enum Slot<T: Float> {
+    /// Nobody asks for it.
+    Unwanted,
+    /// It is wanted and was not computed yet.
+    Missing,
+    Given(Var<T>),
 }
 
 impl<T: Float> InputGradients<T> {
@@ -368,13 +547,13 @@ impl<T: Float> InputGradients<T> {
     /// # Errors
     /// Those of `compute`.
     pub fn of(mut self, index: usize, compute: impl FnOnce() -> Result<Var<T>>) -> Result<Self> {
-        if self.wanted.get(index).copied().unwrap_or(false) {
-            self.gradients[index] = Some(compute()?);
+        if let Some(slot @ (Slot::Missing | Slot::Given(_))) = self.slots.get_mut(index) {
+            *slot = Slot::Given(compute()?);
         }
         Ok(self)
     }
 
-    pub(crate) fn into_gradients(self) -> SmallVec<[Option<Var<T>>; 2]> {
-        self.gradients
+    pub(crate) fn into_slots(self) -> Vec<Slot<T>> {
+        self.slots
     }
 }

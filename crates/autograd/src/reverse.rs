@@ -1,11 +1,12 @@
 //! The reverse pass: from one output back to everything it depends on, without recursion.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use smallvec::SmallVec;
 use tensor::{Float, Result, Tensor};
 
-use crate::op::Backward;
+use crate::op::{Backward, Slot};
 use crate::tape::{CONSTANT, Kind, NodeId, Operation, Tape};
 use crate::var::{Var, gradient_error};
 
@@ -112,6 +113,8 @@ struct Pass<'a, T: Float> {
     targets: Option<Vec<NodeId>>,
     keep_graph: bool,
     create_graph: bool,
+    /// Memory for the gradients of one operation.
+    spare: Vec<Slot<T>>,
 }
 
 impl<'a, T: Float> Pass<'a, T> {
@@ -135,6 +138,7 @@ impl<'a, T: Float> Pass<'a, T> {
             targets,
             keep_graph: reverse.keep_graph,
             create_graph: reverse.create_graph,
+            spare: Vec::new(),
         })
     }
 
@@ -152,8 +156,8 @@ impl<'a, T: Float> Pass<'a, T> {
             gradient = replaced;
         }
         let operation = {
-            let nodes = &mut self.tape.0.nodes.borrow_mut()[..];
-            let node = &mut nodes[id as usize];
+            let nodes = &mut *self.tape.0.nodes.borrow_mut();
+            let node = &mut nodes[id];
             let wanted = match &self.targets {
                 Some(targets) => targets.contains(&id),
                 None => matches!(node.kind, Kind::Variable),
@@ -179,23 +183,18 @@ impl<'a, T: Float> Pass<'a, T> {
         };
         let result = self.hand_on(id, &operation, &gradient);
         if self.keep_graph {
-            self.tape.0.nodes.borrow_mut()[id as usize].kind = Kind::Operation(operation);
+            self.tape.0.nodes.borrow_mut()[id].kind = Kind::Operation(operation);
         }
         result
     }
 
     fn hand_on(&mut self, id: NodeId, operation: &Operation<T>, gradient: &Var<T>) -> Result<()> {
-        let wanted: SmallVec<[bool; 4]> = operation
-            .inputs
-            .iter()
-            .map(|&input| {
-                input != CONSTANT
-                    && self
-                        .relevant
-                        .as_ref()
-                        .is_none_or(|relevant| relevant[input as usize])
-            })
-            .collect();
+        let relevant = self.relevant.as_deref();
+        let mut wanted: SmallVec<[bool; 8]> = SmallVec::new();
+        for &input in &operation.inputs {
+            let leads_on = || relevant.is_none_or(|relevant| relevant[input as usize]);
+            wanted.push(input != CONSTANT && leads_on());
+        }
         if !wanted.contains(&true) {
             return Ok(());
         }
@@ -204,16 +203,21 @@ impl<'a, T: Float> Pass<'a, T> {
             id,
             operation,
             wanted: &wanted,
+            spare: Cell::new(std::mem::take(&mut self.spare)),
             tracked: self.create_graph,
         };
-        let gradients = operation.op.vjp(&at, gradient)?.into_gradients();
-        for (index, (&input, gradient)) in operation.inputs.iter().zip(gradients).enumerate() {
-            if !wanted[index] {
-                continue;
-            }
+        let mut slots = operation.op.vjp(&at, gradient)?.into_slots();
+        for (index, slot) in slots.drain(..).enumerate() {
+            let gradient = match slot {
+                Slot::Unwanted => continue,
+                Slot::Missing => None,
+                Slot::Given(gradient) => Some(gradient),
+            };
             let gradient = self.checked(id, operation, index, gradient)?;
+            let input = operation.inputs[index];
             self.pending.add(input, gradient, self.create_graph)?;
         }
+        self.spare = slots;
         Ok(())
     }
 
@@ -227,8 +231,8 @@ impl<'a, T: Float> Pass<'a, T> {
     ) -> Result<Var<T>> {
         let name = operation.op.name();
         let nodes = self.tape.0.nodes.borrow();
-        let expected = &nodes[operation.inputs[index] as usize].shape;
-        let node = &nodes[id as usize];
+        let expected = &nodes[operation.inputs[index]].shape;
+        let node = &nodes[id];
         let recorded = || self.tape.0.describe(name, node.scope, node.location);
         let Some(gradient) = gradient else {
             return Err(gradient_error(

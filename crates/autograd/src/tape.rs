@@ -1,6 +1,6 @@
 //! The tape: an append-only list of recorded operations.
 //!
-//! A node is an [`Op`], the places of its inputs, what the op asked to keep, and the shape of its
+//! A node is an [`Op`](crate::Op), the places of its inputs, what the op asked to keep, and the shape of its
 //! output. Inputs always lie before their node, so walking the list backwards is a topological
 //! order: nothing recurses, however deep the graph.
 
@@ -12,7 +12,8 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 use tensor::{Error, Float, Result, Shape, Tensor};
 
-use crate::op::{Op, Saves};
+use crate::nodes::Nodes;
+use crate::op::{Recorded, Saves};
 use crate::var::Var;
 
 /// Place of a node on its tape.
@@ -45,7 +46,7 @@ pub(crate) type Hook<T> = Rc<dyn Fn(&Var<T>) -> Result<Var<T>>>;
 
 /// What all handles of one tape share.
 pub(crate) struct Record<T: Float> {
-    pub(crate) nodes: RefCell<Vec<Node<T>>>,
+    pub(crate) nodes: RefCell<Nodes<T>>,
     /// Names given by [`Tape::scope`]; entry 0 is "no scope".
     scopes: RefCell<Vec<Rc<str>>>,
     current_scope: Cell<u32>,
@@ -74,10 +75,12 @@ pub(crate) enum Kind<T: Float> {
 
 /// An op with everything that its reverse pass needs.
 pub(crate) struct Operation<T: Float> {
-    pub(crate) op: Box<dyn Op<T>>,
+    pub(crate) op: Recorded<T>,
     /// Places of the inputs on this tape; [`CONSTANT`] for untracked ones.
     pub(crate) inputs: SmallVec<[NodeId; 2]>,
-    /// Inputs and output that the op saves, in the order of [`Saves`].
+    /// What of them and of the output is kept: [`Op::saves`](crate::Op::saves) for the inputs that are tracked.
+    pub(crate) saves: Saves,
+    /// The inputs, then the output, that `saves` names.
     pub(crate) saved: Vec<Tensor<T>>,
 }
 
@@ -91,7 +94,7 @@ impl<T: Float> Tape<T> {
     /// An empty tape.
     pub fn new() -> Self {
         Tape(Rc::new(Record {
-            nodes: RefCell::new(Vec::new()),
+            nodes: RefCell::new(Nodes::new()),
             scopes: RefCell::new(vec!["".into()]),
             current_scope: Cell::new(0),
             detect_anomalies: Cell::new(false),
@@ -218,30 +221,35 @@ impl<T: Float> Tape<T> {
     /// Appends the operation that made `value` from `inputs`.
     pub(crate) fn record(
         &self,
-        op: Box<dyn Op<T>>,
+        op: Recorded<T>,
         inputs: &[&Var<T>],
         value: Tensor<T>,
         location: &'static Location<'static>,
     ) -> Var<T> {
-        let saves = op.saves();
-        let kept = inputs
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| saves.has_input(*i));
+        let mut ids: SmallVec<[NodeId; 2]> = SmallVec::new();
+        for input in inputs {
+            ids.push(input.id().unwrap_or(CONSTANT));
+        }
+        let saves = op.saves().of_tracked(&ids);
         let mut saved: Vec<Tensor<T>> = Vec::new();
         if saves != Saves::NOTHING {
             saved.reserve_exact(saves.count(inputs.len()));
-            saved.extend(kept.map(|(_, input)| input.value().clone()));
+            for (index, input) in inputs.iter().enumerate() {
+                if saves.has_input(index) {
+                    saved.push(input.value().clone());
+                }
+            }
             if saves.has_output() {
                 saved.push(value.clone());
             }
         }
-        let inputs = inputs
-            .iter()
-            .map(|input| input.id().unwrap_or(CONSTANT))
-            .collect();
         let node = Node {
-            kind: Kind::Operation(Operation { op, inputs, saved }),
+            kind: Kind::Operation(Operation {
+                op,
+                inputs: ids,
+                saves,
+                saved,
+            }),
             shape: value.shape().clone(),
             location,
             scope: self.0.current_scope.get(),

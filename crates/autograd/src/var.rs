@@ -175,7 +175,7 @@ impl<T: Float> Var<T> {
         };
         let record = &place.tape.0;
         let nodes = record.nodes.borrow();
-        let node = &nodes[place.id as usize];
+        let node = &nodes[place.id];
         let name = match &node.kind {
             Kind::Variable => "variable",
             Kind::Operation(operation) => operation.op.name(),

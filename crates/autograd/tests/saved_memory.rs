@@ -71,30 +71,61 @@ fn max_pooling_keeps_indices_as_small_as_the_window_needs() {
     assert_eq!(saved(&[2, 16, 16, 3], |x| x.avg_pool2d(&small)), 0);
 }
 
+/// A product keeps each factor for the gradient of the other: both if both are tracked, else only
+/// the constant.
 #[test]
 fn matmul_keeps_its_two_operands() {
     let (a, b) = (4 * 6 * F32, 6 * 5 * F32);
     let w = Var::from(Tensor::<f32>::ones([6, 5]).unwrap());
-    assert_eq!(saved(&[4, 6], |x| x.matmul(&w)), a + b);
+    let tracked = |x: &Var<f32>| tracked_like(x, &w);
+    assert_eq!(saved(&[4, 6], |x| x.matmul(&tracked(x))), a + b);
+    assert_eq!(saved(&[4, 6], |x| x.matmul(&w)), b);
+    assert_eq!(
+        saved(&[3, 4], |x| w
+            .matmul(&tracked_like(x, &Tensor::ones([5, 2])?.into()))),
+        b
+    );
     // Batches times one matrix are one product, and the reshaping around it keeps nothing.
-    assert_eq!(saved(&[2, 2, 6], |x| x.matmul(&w)), a + b);
+    assert_eq!(saved(&[2, 2, 6], |x| x.matmul(&tracked(x))), a + b);
+    assert_eq!(saved(&[4, 6], |x| x.mul(&Var::from(2.0))), F32);
+}
+
+/// The value as a variable on the tape of `x`.
+fn tracked_like(x: &Var<f32>, value: &Var<f32>) -> Var<f32> {
+    let tape = x.tape().expect("a variable has a tape");
+    tape.variable(value.value().clone())
 }
 
 #[test]
 fn convolution_keeps_input_and_filters_and_the_fused_rectifier_its_output() {
-    let (x, w, y) = (
+    let (input, filters, output) = (
         2 * 5 * 5 * 3 * F32,
         3 * 3 * 3 * 4 * F32,
         2 * 3 * 3 * 4 * F32,
     );
-    let filters = Var::from(Tensor::<f32>::ones([3, 3, 3, 4]).unwrap());
+    let w = Var::from(Tensor::<f32>::ones([3, 3, 3, 4]).unwrap());
     let bias = Var::from(Tensor::<f32>::ones([4]).unwrap());
     let options = Conv2dOptions::new();
+    let run = |x: &Var<f32>, w: &Var<f32>| x.conv2d(w, &options);
     let shape = [2, 5, 5, 3];
-    assert_eq!(saved(&shape, |x| x.conv2d(&filters, &options)), x + w);
-    let fused = |relu| saved(&shape, |x| x.conv2d_bias(&filters, &bias, relu, &options));
-    assert_eq!(fused(false), x + w);
-    assert_eq!(fused(true), x + w + y);
+    assert_eq!(
+        saved(&shape, |x| run(x, &tracked_like(x, &w))),
+        input + filters
+    );
+    // A constant filter has no gradient that would need the images, nor the other way round.
+    assert_eq!(saved(&shape, |x| run(x, &w)), filters);
+    assert_eq!(
+        saved(&shape, |x| run(&x.detach(), &tracked_like(x, &w))),
+        input
+    );
+    let fused = |relu| {
+        saved(&shape, |x| {
+            let (w, bias) = (tracked_like(x, &w), tracked_like(x, &bias));
+            x.conv2d_bias(&w, &bias, relu, &options)
+        })
+    };
+    assert_eq!(fused(false), input + filters);
+    assert_eq!(fused(true), input + filters + output);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 
 /// Sizes of the axes of a tensor, outermost first; empty for a single value (0-d).
 ///
-/// Up to six axes live inline, without a heap allocation.
+/// Up to four axes live inline, without a heap allocation: images are
+/// `[batch, height, width, channels]`.
 ///
 /// ```
 /// use tensor::Shape;
@@ -18,11 +19,22 @@ use crate::error::{Error, Result};
 /// assert_eq!(shape.elements(), 24);
 /// assert_eq!(shape.to_string(), "[2, 3, 4]");
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct Shape(SmallVec<[usize; 6]>);
+#[derive(PartialEq, Eq, Hash, Default)]
+pub struct Shape(SmallVec<[usize; INLINE_AXES]>);
 
 /// Distance in elements between neighbours along each axis; may be 0 or negative in a view.
-pub(crate) type Strides = SmallVec<[isize; 6]>;
+pub(crate) type Strides = SmallVec<[isize; INLINE_AXES]>;
+
+/// Axes whose sizes need no heap allocation.
+const INLINE_AXES: usize = 4;
+
+impl Clone for Shape {
+    /// In one copy: the derived one would go element by element.
+    #[inline]
+    fn clone(&self) -> Self {
+        Shape(SmallVec::from_slice(&self.0))
+    }
+}
 
 /// The most axes a tensor can have, as in NumPy.
 pub(crate) const MAX_RANK: usize = 64;
@@ -79,7 +91,11 @@ impl Shape {
 
     /// Row-major strides.
     pub(crate) fn strides(&self) -> Strides {
-        let mut strides: Strides = SmallVec::from_elem(0, self.rank());
+        // `from_elem` goes element by element.
+        let mut strides = match self.rank() {
+            rank @ ..=INLINE_AXES => Strides::from_buf_and_len([0; INLINE_AXES], rank),
+            rank => Strides::from_elem(0, rank),
+        };
         let mut step = 1isize;
         for (stride, &size) in strides.iter_mut().zip(self.0.iter()).rev() {
             *stride = step;

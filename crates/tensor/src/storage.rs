@@ -15,6 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::element::Element;
 use crate::error::{Error, Result};
 
+/// Eight-byte words inside a buffer: numbers and other tiny tensors need no memory elsewhere.
+const INLINE_WORDS: usize = 2;
 /// Alignment of pooled buffers: a cache line, and the widest vector.
 const ALIGNMENT: usize = 64;
 /// Buffers below this size come straight from the allocator, which is faster than a lock.
@@ -24,20 +26,19 @@ const SLACK: usize = 32 << 20;
 
 /// An owned block of `len` initialised elements.
 pub(crate) struct Buffer<T: Element> {
-    start: NonNull<T>,
     len: usize,
-    origin: Origin,
+    memory: Memory<T>,
     owns: PhantomData<T>,
 }
 
-/// Where a buffer's memory came from, and so where it goes back to.
-enum Origin {
-    /// Nothing was allocated.
-    Nothing,
-    /// `bytes` from the allocator or the pool, by `layout_of(bytes)`.
-    Pool { bytes: usize },
-    /// A `Vec` of this capacity.
-    Vec { capacity: usize },
+/// Where a buffer's elements are, and so where their memory goes back to.
+enum Memory<T> {
+    /// In the buffer itself; also if there are none.
+    Inline([u64; INLINE_WORDS]),
+    /// In `bytes` from the allocator or the pool, by `layout_of(bytes)`.
+    Pool { start: NonNull<T>, bytes: usize },
+    /// In a `Vec` of this capacity.
+    Vec { start: NonNull<T>, capacity: usize },
 }
 
 // SAFETY: a buffer owns its memory exclusively, like `Vec<T>`, and `Element` is `Send + Sync`.
@@ -48,23 +49,27 @@ unsafe impl<T: Element> Sync for Buffer<T> {}
 impl<T: Element> Buffer<T> {
     /// `len` elements of unspecified (but valid) value.
     pub(crate) fn unspecified(operation: &str, len: usize) -> Result<Self> {
-        let mut buffer = Self::allocate(operation, len)?.0;
-        if !T::ANY_BITS {
-            // SAFETY: all-zero bytes are a value of every element type; the range is owned.
-            unsafe { buffer.start.as_ptr().write_bytes(0, len) };
+        let (mut buffer, fresh) = Self::allocate(operation, len)?;
+        if !T::ANY_BITS && !fresh {
+            buffer.clear();
         }
-        buffer.len = len;
         Ok(buffer)
     }
 
     /// `len` elements of zero (`false`).
     pub(crate) fn zeroed(operation: &str, len: usize) -> Result<Self> {
-        let (buffer, fresh) = Self::allocate(operation, len)?;
+        let (mut buffer, fresh) = Self::allocate(operation, len)?;
         if !fresh {
-            // SAFETY: all-zero bytes are a value of every element type; the range is owned.
-            unsafe { buffer.start.as_ptr().write_bytes(0, len) };
+            buffer.clear();
         }
         Ok(buffer)
+    }
+
+    /// Sets all bytes to zero, whatever they were.
+    fn clear(&mut self) {
+        let (start, len) = (self.start_mut(), self.len);
+        // SAFETY: all-zero bytes are a value of every element type; the range is owned.
+        unsafe { start.write_bytes(0, len) };
     }
 
     /// Takes over the memory of `vec`.
@@ -74,26 +79,22 @@ impl<T: Element> Buffer<T> {
         // SAFETY: a `Vec`'s pointer is never null.
         let start = unsafe { NonNull::new_unchecked(vec.as_mut_ptr()) };
         Buffer {
-            start,
             len,
-            origin: Origin::Vec { capacity },
+            memory: Memory::Vec { start, capacity },
             owns: PhantomData,
         }
     }
 
     /// Memory for `len` elements, initialised to some bytes; `true` if those are fresh zeros.
     fn allocate(operation: &str, len: usize) -> Result<(Self, bool)> {
-        if len == 0 {
-            let start = NonNull::dangling();
-            return Ok((
-                Buffer {
-                    start,
-                    len,
-                    origin: Origin::Nothing,
-                    owns: PhantomData,
-                },
-                true,
-            ));
+        if len <= INLINE_WORDS * size_of::<u64>() / size_of::<T>() {
+            const {
+                // The words must hold elements at their alignment, and elements must not be empty.
+                assert!(align_of::<T>() <= align_of::<u64>() && size_of::<T>() > 0);
+            }
+            let memory = Memory::Inline([0; INLINE_WORDS]);
+            let owns = PhantomData;
+            return Ok((Buffer { len, memory, owns }, true));
         }
         let too_large = || {
             Error::size(operation, "memory for the result could not be allocated")
@@ -118,36 +119,49 @@ impl<T: Element> Buffer<T> {
             }
         };
         let start = start.cast();
-        Ok((
-            Buffer {
-                start,
-                len,
-                origin: Origin::Pool { bytes },
-                owns: PhantomData,
-            },
-            fresh,
-        ))
+        let memory = Memory::Pool { start, bytes };
+        let owns = PhantomData;
+        Ok((Buffer { len, memory, owns }, fresh))
     }
 
+    #[inline]
+    fn start(&self) -> *const T {
+        match &self.memory {
+            Memory::Inline(words) => words.as_ptr().cast(),
+            Memory::Pool { start, .. } | Memory::Vec { start, .. } => start.as_ptr(),
+        }
+    }
+
+    #[inline]
+    fn start_mut(&mut self) -> *mut T {
+        match &mut self.memory {
+            Memory::Inline(words) => words.as_mut_ptr().cast(),
+            Memory::Pool { start, .. } | Memory::Vec { start, .. } => start.as_ptr(),
+        }
+    }
+
+    #[inline]
     pub(crate) fn as_slice(&self) -> &[T] {
-        // SAFETY: `start` is valid for `len` initialised elements as long as `self` lives.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+        // SAFETY: there are `len` initialised elements at `start` as long as `self` lives.
+        unsafe { std::slice::from_raw_parts(self.start(), self.len) }
     }
 
+    #[inline]
     pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+        let (start, len) = (self.start_mut(), self.len);
         // SAFETY: as in `as_slice`, and `self` is borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
     }
 }
 
 impl<T: Element> Drop for Buffer<T> {
     fn drop(&mut self) {
-        match self.origin {
-            Origin::Nothing => {}
-            Origin::Pool { bytes } => pool().put(self.start.cast(), bytes),
-            Origin::Vec { capacity } => {
+        match self.memory {
+            Memory::Inline(_) => {}
+            Memory::Pool { start, bytes } => pool().put(start.cast(), bytes),
+            Memory::Vec { start, capacity } => {
                 // SAFETY: pointer, length and capacity are those that `from_vec` took apart.
-                drop(unsafe { Vec::from_raw_parts(self.start.as_ptr(), self.len, capacity) });
+                drop(unsafe { Vec::from_raw_parts(start.as_ptr(), self.len, capacity) });
             }
         }
     }

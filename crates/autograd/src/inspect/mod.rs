@@ -73,7 +73,7 @@ impl<T: Float> Tape<T> {
     /// operations of the derivative too.
     pub fn graph(&self) -> Graph {
         let nodes = self.0.nodes.borrow();
-        let shape_of = |id: u32| nodes.get(id as usize).map(|node| node.shape.clone());
+        let shape_of = |id: u32| nodes.get(id).map(|node| node.shape.clone());
         let snapshot = nodes.iter().map(|node| {
             let mut out = GraphNode {
                 kind: GraphNodeKind::Variable,
@@ -105,8 +105,12 @@ fn describe<T: Float>(
     shape_of: impl Fn(u32) -> Option<Shape>,
     out: &mut GraphNode,
 ) {
-    let Operation { op, inputs, saved } = operation;
-    let saves = op.saves();
+    let Operation {
+        op,
+        inputs,
+        saves,
+        saved,
+    } = operation;
     out.kind = GraphNodeKind::Operation;
     out.name = op.name().to_string();
     out.inputs = inputs

@@ -3,7 +3,7 @@
 
 use tensor::{Float, Result, Tensor};
 
-use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::op::{Backward, InputGradients, Inputs, Op, Rule, Saves};
 use crate::ops::Rule1;
 use crate::samples::OpEntry;
 use crate::var::{Var, unwrap};
@@ -15,14 +15,16 @@ impl<T: Float> Var<T> {
     #[track_caller]
     pub fn relu(&self) -> Var<T> {
         unwrap(
-            Rule1 {
-                name: "relu",
-                forward: |x| Ok(x.relu()),
-                saves: Saves::OUTPUT,
-                vjp: |at, dy| {
-                    let y = at.output()?;
-                    at.gradients().of(0, || relu_gradient(y.value(), dy))
-                },
+            const {
+                &Rule1 {
+                    name: "relu",
+                    forward: |x| Ok(x.relu()),
+                    saves: Saves::OUTPUT,
+                    vjp: |at, dy| {
+                        let y = at.output()?;
+                        at.gradients().of(0, || relu_gradient(y.value(), dy))
+                    },
+                }
             }
             .apply(&[self]),
         )

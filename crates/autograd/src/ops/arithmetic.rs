@@ -2,7 +2,7 @@
 
 use tensor::{Float, Result, Tensor};
 
-use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::op::{Backward, InputGradients, Inputs, Op, Rule, Saves};
 use crate::ops::Rule2;
 use crate::samples::OpEntry;
 use crate::var::Var;
@@ -16,15 +16,17 @@ impl<T: Float> Var<T> {
     /// If the shapes do not broadcast.
     #[track_caller]
     pub fn add(&self, other: &Var<T>) -> Result<Var<T>> {
-        Rule2 {
-            name: "add",
-            forward: Tensor::add,
-            saves: Saves::NOTHING,
-            vjp: |at, dy| {
-                at.gradients()
-                    .of(0, || dy.sum_to(&at.input_shape(0)?))?
-                    .of(1, || dy.sum_to(&at.input_shape(1)?))
-            },
+        const {
+            &Rule2 {
+                name: "add",
+                forward: Tensor::add,
+                saves: Saves::NOTHING,
+                vjp: |at, dy| {
+                    at.gradients()
+                        .of(0, || at.unbroadcast(0, dy.clone()))?
+                        .of(1, || at.unbroadcast(1, dy.clone()))
+                },
+            }
         }
         .apply(&[self, other])
     }
@@ -35,15 +37,17 @@ impl<T: Float> Var<T> {
     /// If the shapes do not broadcast.
     #[track_caller]
     pub fn sub(&self, other: &Var<T>) -> Result<Var<T>> {
-        Rule2 {
-            name: "sub",
-            forward: Tensor::sub,
-            saves: Saves::NOTHING,
-            vjp: |at, dy| {
-                at.gradients()
-                    .of(0, || dy.sum_to(&at.input_shape(0)?))?
-                    .of(1, || dy.neg().sum_to(&at.input_shape(1)?))
-            },
+        const {
+            &Rule2 {
+                name: "sub",
+                forward: Tensor::sub,
+                saves: Saves::NOTHING,
+                vjp: |at, dy| {
+                    at.gradients()
+                        .of(0, || at.unbroadcast(0, dy.clone()))?
+                        .of(1, || at.unbroadcast(1, dy.neg()))
+                },
+            }
         }
         .apply(&[self, other])
     }
@@ -54,16 +58,17 @@ impl<T: Float> Var<T> {
     /// If the shapes do not broadcast.
     #[track_caller]
     pub fn mul(&self, other: &Var<T>) -> Result<Var<T>> {
-        Rule2 {
-            name: "mul",
-            forward: Tensor::mul,
-            saves: Saves::INPUTS,
-            vjp: |at, dy| {
-                let [a, b] = at.inputs()?;
-                at.gradients()
-                    .of(0, || dy.mul(&b)?.sum_to(a.shape()))?
-                    .of(1, || dy.mul(&a)?.sum_to(b.shape()))
-            },
+        const {
+            &Rule2 {
+                name: "mul",
+                forward: Tensor::mul,
+                saves: Saves::INPUTS.for_others(),
+                vjp: |at, dy| {
+                    at.gradients()
+                        .of(0, || at.unbroadcast(0, dy.mul(&at.input(1)?)?))?
+                        .of(1, || at.unbroadcast(1, dy.mul(&at.input(0)?)?))
+                },
+            }
         }
         .apply(&[self, other])
     }
@@ -74,16 +79,18 @@ impl<T: Float> Var<T> {
     /// If the shapes do not broadcast.
     #[track_caller]
     pub fn div(&self, other: &Var<T>) -> Result<Var<T>> {
-        Rule2 {
-            name: "div",
-            forward: Tensor::div,
-            saves: Saves::INPUTS,
-            vjp: |at, dy| {
-                let [a, b] = at.inputs()?;
-                at.gradients()
-                    .of(0, || dy.div(&b)?.sum_to(a.shape()))?
-                    .of(1, || dy.mul(&a)?.div(&b.square())?.neg().sum_to(b.shape()))
-            },
+        const {
+            &Rule2 {
+                name: "div",
+                forward: Tensor::div,
+                saves: Saves::INPUTS,
+                vjp: |at, dy| {
+                    let [a, b] = at.inputs()?;
+                    at.gradients()
+                        .of(0, || at.unbroadcast(0, dy.div(&b)?))?
+                        .of(1, || at.unbroadcast(1, dy.mul(&a)?.div(&b.square())?.neg()))
+                },
+            }
         }
         .apply(&[self, other])
     }

@@ -132,6 +132,22 @@ fn flops(inputs: [&Shape; 2], options: &Conv2dOptions) -> u64 {
         .map_or(0, |params| params.multiplications().saturating_mul(2))
 }
 
+/// Of the images (input 0) and the filters (input 1), from the gradient of what they gave.
+fn gradients<T: Float>(
+    at: &Backward<'_, T>,
+    dy: &Var<T>,
+    options: &Conv2dOptions,
+) -> Result<InputGradients<T>> {
+    at.gradients()
+        .of(0, || {
+            dy.conv2d_input_gradient(&at.input(1)?, &at.input_shape(0)?, options)
+        })?
+        .of(1, || {
+            let x = at.input(0)?;
+            x.conv2d_filter_gradient(dy, &at.input_shape(1)?, options)
+        })
+}
+
 struct Conv2d {
     options: Conv2dOptions,
 }
@@ -145,13 +161,10 @@ impl<T: Float> Op<T> for Conv2d {
         x.conv2d(w, &self.options)
     }
     fn saves(&self) -> Saves {
-        Saves::INPUTS
+        Saves::INPUTS.for_others()
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
-        let [x, w] = at.inputs()?;
-        at.gradients()
-            .of(0, || dy.conv2d_input_gradient(&w, x.shape(), &self.options))?
-            .of(1, || x.conv2d_filter_gradient(dy, w.shape(), &self.options))
+        gradients(at, dy, &self.options)
     }
     fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
         match inputs {
@@ -175,7 +188,7 @@ impl<T: Float> Op<T> for Conv2dBias {
         x.conv2d_fused(w, Some(bias), self.relu, &self.options)
     }
     fn saves(&self) -> Saves {
-        let operands = Saves::input(0) | Saves::input(1);
+        let operands = (Saves::input(0) | Saves::input(1)).for_others();
         if self.relu {
             operands | Saves::OUTPUT
         } else {
@@ -183,18 +196,12 @@ impl<T: Float> Op<T> for Conv2dBias {
         }
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
-        let (x, w) = (at.input(0)?, at.input(1)?);
         let dz = if self.relu {
             relu_gradient(at.output()?.value(), dy)?
         } else {
             dy.clone()
         };
-        at.gradients()
-            .of(0, || dz.conv2d_input_gradient(&w, x.shape(), &self.options))?
-            .of(1, || {
-                x.conv2d_filter_gradient(&dz, w.shape(), &self.options)
-            })?
-            .of(2, || dz.sum([0, 1, 2]))
+        gradients(at, &dz, &self.options)?.of(2, || dz.sum([0, 1, 2]))
     }
     fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
         match inputs {
@@ -218,14 +225,13 @@ impl<T: Float> Op<T> for InputGradient {
         dy.conv2d_input_gradient(w, &self.input, &self.options)
     }
     fn saves(&self) -> Saves {
-        Saves::INPUTS
+        Saves::INPUTS.for_others()
     }
     fn vjp(&self, at: &Backward<'_, T>, ddx: &Var<T>) -> Result<InputGradients<T>> {
-        let [dy, w] = at.inputs()?;
         at.gradients()
-            .of(0, || ddx.conv2d(&w, &self.options))?
+            .of(0, || ddx.conv2d(&at.input(1)?, &self.options))?
             .of(1, || {
-                ddx.conv2d_filter_gradient(&dy, w.shape(), &self.options)
+                ddx.conv2d_filter_gradient(&at.input(0)?, &at.input_shape(1)?, &self.options)
             })
     }
     fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
@@ -250,15 +256,15 @@ impl<T: Float> Op<T> for FilterGradient {
         x.conv2d_filter_gradient(dy, &self.filters, &self.options)
     }
     fn saves(&self) -> Saves {
-        Saves::INPUTS
+        Saves::INPUTS.for_others()
     }
     fn vjp(&self, at: &Backward<'_, T>, ddw: &Var<T>) -> Result<InputGradients<T>> {
-        let [x, dy] = at.inputs()?;
         at.gradients()
             .of(0, || {
-                dy.conv2d_input_gradient(ddw, x.shape(), &self.options)
+                let dy = at.input(1)?;
+                dy.conv2d_input_gradient(ddw, &at.input_shape(0)?, &self.options)
             })?
-            .of(1, || x.conv2d(ddw, &self.options))
+            .of(1, || at.input(0)?.conv2d(ddw, &self.options))
     }
     fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
         match inputs {

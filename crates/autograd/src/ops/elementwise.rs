@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use tensor::{Float, Result, Tensor, elementwise_catalogue};
 
-use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::op::{Backward, InputGradients, Inputs, Op, Rule, Saves};
 use crate::samples::OpEntry;
 use crate::var::{Var, unwrap};
 
@@ -17,13 +17,12 @@ struct Function<T: Float> {
     derivative: fn(&Backward<'_, T>) -> Result<Var<T>>,
 }
 
-impl<T: Float> Op<T> for Function<T> {
-    fn name(&self) -> &str {
+impl<T: Float> Rule<T> for Function<T> {
+    fn name(&self) -> &'static str {
         self.name
     }
-    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
-        let [x] = inputs.exactly()?;
-        Ok((self.forward)(x))
+    fn compute(&self, inputs: &[&Var<T>]) -> Result<Tensor<T>> {
+        Ok((self.forward)(inputs[0].value()))
     }
     fn saves(&self) -> Saves {
         self.saves
@@ -96,15 +95,15 @@ macro_rules! var_methods {
                 #[allow(clippy::should_implement_trait)]
                 pub fn $name(&self) -> Var<T> {
                     unwrap(
-                        Function {
+                        const { &Function {
                             name: stringify!($name),
                             forward: Tensor::$name,
-                            saves: Saves::NOTHING $(| saved!($saved))*,
+                            saves: Saves::NOTHING $(.and(saved!($saved)))*,
                             derivative: |at| {
                                 $(let $saved = fetch!($saved, at);)*
                                 Ok($derivative)
                             },
-                        }
+                        } }
                         .apply(&[self]),
                     )
                 }

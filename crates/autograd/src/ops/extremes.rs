@@ -3,7 +3,7 @@
 use tensor::{Axes, Float, Result, Tensor, keepdims};
 
 use super::reduce::with_axes;
-use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::op::{Backward, InputGradients, Inputs, Op, Rule, Saves};
 use crate::ops::Rule2;
 use crate::samples::OpEntry;
 use crate::var::Var;
@@ -16,17 +16,19 @@ impl<T: Float> Var<T> {
     /// If the shapes do not broadcast.
     #[track_caller]
     pub fn maximum(&self, other: &Var<T>) -> Result<Var<T>> {
-        Rule2 {
-            name: "maximum",
-            forward: Tensor::maximum,
-            saves: Saves::INPUTS,
-            vjp: |at, dy| {
-                let [a, b] = at.inputs()?;
-                let (a, b) = (a.value(), b.value());
-                at.gradients()
-                    .of(0, || dy.mul(&share(a, b, |a, b| a > b)?)?.sum_to(a.shape()))?
-                    .of(1, || dy.mul(&share(b, a, |a, b| a > b)?)?.sum_to(b.shape()))
-            },
+        const {
+            &Rule2 {
+                name: "maximum",
+                forward: Tensor::maximum,
+                saves: Saves::INPUTS,
+                vjp: |at, dy| {
+                    let [a, b] = at.inputs()?;
+                    let (a, b) = (a.value(), b.value());
+                    at.gradients()
+                        .of(0, || dy.mul(&share(a, b, |a, b| a > b)?)?.sum_to(a.shape()))?
+                        .of(1, || dy.mul(&share(b, a, |a, b| a > b)?)?.sum_to(b.shape()))
+                },
+            }
         }
         .apply(&[self, other])
     }
@@ -38,17 +40,19 @@ impl<T: Float> Var<T> {
     /// If the shapes do not broadcast.
     #[track_caller]
     pub fn minimum(&self, other: &Var<T>) -> Result<Var<T>> {
-        Rule2 {
-            name: "minimum",
-            forward: Tensor::minimum,
-            saves: Saves::INPUTS,
-            vjp: |at, dy| {
-                let [a, b] = at.inputs()?;
-                let (a, b) = (a.value(), b.value());
-                at.gradients()
-                    .of(0, || dy.mul(&share(a, b, |a, b| a < b)?)?.sum_to(a.shape()))?
-                    .of(1, || dy.mul(&share(b, a, |a, b| a < b)?)?.sum_to(b.shape()))
-            },
+        const {
+            &Rule2 {
+                name: "minimum",
+                forward: Tensor::minimum,
+                saves: Saves::INPUTS,
+                vjp: |at, dy| {
+                    let [a, b] = at.inputs()?;
+                    let (a, b) = (a.value(), b.value());
+                    at.gradients()
+                        .of(0, || dy.mul(&share(a, b, |a, b| a < b)?)?.sum_to(a.shape()))?
+                        .of(1, || dy.mul(&share(b, a, |a, b| a < b)?)?.sum_to(b.shape()))
+                },
+            }
         }
         .apply(&[self, other])
     }

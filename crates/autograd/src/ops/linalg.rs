@@ -2,7 +2,7 @@
 
 use tensor::{Float, Result, Tensor};
 
-use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::op::{Backward, InputGradients, Inputs, Op, Rule, Saves};
 use crate::ops::Rule1;
 use crate::samples::OpEntry;
 use crate::var::Var;
@@ -28,16 +28,18 @@ impl<T: Float> Var<T> {
     /// If the matrices are not square or singular.
     #[track_caller]
     pub fn inverse(&self) -> Result<Var<T>> {
-        Rule1 {
-            name: "inverse",
-            forward: Tensor::inverse,
-            saves: Saves::OUTPUT,
-            vjp: |at, dy| {
-                at.gradients().of(0, || {
-                    let y = at.output()?.t();
-                    Ok(y.matmul(dy)?.matmul(&y)?.neg())
-                })
-            },
+        const {
+            &Rule1 {
+                name: "inverse",
+                forward: Tensor::inverse,
+                saves: Saves::OUTPUT,
+                vjp: |at, dy| {
+                    at.gradients().of(0, || {
+                        let y = at.output()?.t();
+                        Ok(y.matmul(dy)?.matmul(&y)?.neg())
+                    })
+                },
+            }
         }
         .apply(&[self])
     }
@@ -48,20 +50,22 @@ impl<T: Float> Var<T> {
     /// If the matrices are not square.
     #[track_caller]
     pub fn det(&self) -> Result<Var<T>> {
-        Rule1 {
-            name: "det",
-            forward: Tensor::det,
-            saves: Saves::INPUTS | Saves::OUTPUT,
-            vjp: |at, dy| {
-                at.gradients().of(0, || {
-                    let (a, y) = (at.input(0)?, at.output()?);
-                    let matrix = |x: &Var<T>| x.expand_dims(-1)?.expand_dims(-1);
-                    if y.value().iter().any(|y| y == T::ZERO) {
-                        return matrix(dy)?.mul(&cofactors(&a)?);
-                    }
-                    matrix(&dy.mul(&y)?)?.mul(&a.inverse()?.t())
-                })
-            },
+        const {
+            &Rule1 {
+                name: "det",
+                forward: Tensor::det,
+                saves: Saves::INPUTS.and(Saves::OUTPUT),
+                vjp: |at, dy| {
+                    at.gradients().of(0, || {
+                        let (a, y) = (at.input(0)?, at.output()?);
+                        let matrix = |x: &Var<T>| x.expand_dims(-1)?.expand_dims(-1);
+                        if y.value().iter().any(|y| y == T::ZERO) {
+                            return matrix(dy)?.mul(&cofactors(&a)?);
+                        }
+                        matrix(&dy.mul(&y)?)?.mul(&a.inverse()?.t())
+                    })
+                },
+            }
         }
         .apply(&[self])
     }
@@ -72,16 +76,18 @@ impl<T: Float> Var<T> {
     /// If the matrices are not square; in the reverse pass, if one is singular.
     #[track_caller]
     pub fn logabsdet(&self) -> Result<Var<T>> {
-        Rule1 {
-            name: "logabsdet",
-            forward: Tensor::logabsdet,
-            saves: Saves::INPUTS,
-            vjp: |at, dy| {
-                at.gradients().of(0, || {
-                    let dy = dy.expand_dims(-1)?.expand_dims(-1)?;
-                    dy.mul(&at.input(0)?.inverse()?.t())
-                })
-            },
+        const {
+            &Rule1 {
+                name: "logabsdet",
+                forward: Tensor::logabsdet,
+                saves: Saves::INPUTS,
+                vjp: |at, dy| {
+                    at.gradients().of(0, || {
+                        let dy = dy.expand_dims(-1)?.expand_dims(-1)?;
+                        dy.mul(&at.input(0)?.inverse()?.t())
+                    })
+                },
+            }
         }
         .apply(&[self])
     }
@@ -95,21 +101,23 @@ impl<T: Float> Var<T> {
     /// If the matrices are not square, or a symmetric part is not positive definite.
     #[track_caller]
     pub fn cholesky(&self) -> Result<Var<T>> {
-        Rule1 {
-            name: "cholesky",
-            forward: Tensor::cholesky,
-            saves: Saves::OUTPUT,
-            vjp: |at, dy| {
-                at.gradients().of(0, || {
-                    let l = at.output()?;
-                    let product = l.t().matmul(dy)?;
-                    let below = product.tril(-1)?;
-                    let phi = below.add(&product.tril(0)?.sub(&below)?.scale(0.5))?;
-                    let left = l.t().triangular_solve(&phi, true)?;
-                    let both = l.t().triangular_solve(&left.t(), true)?;
-                    Ok(both.add(&both.t())?.scale(0.5))
-                })
-            },
+        const {
+            &Rule1 {
+                name: "cholesky",
+                forward: Tensor::cholesky,
+                saves: Saves::OUTPUT,
+                vjp: |at, dy| {
+                    at.gradients().of(0, || {
+                        let l = at.output()?;
+                        let product = l.t().matmul(dy)?;
+                        let below = product.tril(-1)?;
+                        let phi = below.add(&product.tril(0)?.sub(&below)?.scale(0.5))?;
+                        let left = l.t().triangular_solve(&phi, true)?;
+                        let both = l.t().triangular_solve(&left.t(), true)?;
+                        Ok(both.add(&both.t())?.scale(0.5))
+                    })
+                },
+            }
         }
         .apply(&[self])
     }

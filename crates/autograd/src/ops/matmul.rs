@@ -94,11 +94,10 @@ impl<T: Float> Op<T> for Matmul {
         a.matmul(b)
     }
     fn saves(&self) -> Saves {
-        Saves::INPUTS
+        Saves::INPUTS.for_others()
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
-        let [a, b] = at.inputs()?;
-        let (left, right) = (as_matrix(&a, 0)?, as_matrix(&b, -1)?);
+        let (a, b) = (at.input_shape(0)?, at.input_shape(1)?);
         // The axis that a vector operand took from the result comes back.
         let mut dy = dy.clone();
         if b.rank() == 1 {
@@ -109,12 +108,22 @@ impl<T: Float> Op<T> for Matmul {
         }
         at.gradients()
             .of(0, || {
-                let da = dy.matmul(&right.t())?.sum_to(left.shape())?;
-                da.reshape(a.shape())
+                let right = as_matrix(&at.input(1)?, -1)?;
+                let da = dy.matmul(&right.t())?;
+                if a.rank() == 1 {
+                    da.sum_to(&Shape::from([1, a[0]]))?.reshape(&a)
+                } else {
+                    da.sum_to(&a)
+                }
             })?
             .of(1, || {
-                let db = left.t().matmul(&dy)?.sum_to(right.shape())?;
-                db.reshape(b.shape())
+                let left = as_matrix(&at.input(0)?, 0)?;
+                let db = left.t().matmul(&dy)?;
+                if b.rank() == 1 {
+                    db.sum_to(&Shape::from([b[0], 1]))?.reshape(&b)
+                } else {
+                    db.sum_to(&b)
+                }
             })
     }
     fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {

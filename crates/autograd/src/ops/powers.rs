@@ -2,7 +2,7 @@
 
 use tensor::{Float, Result, Tensor};
 
-use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::op::{Backward, InputGradients, Inputs, Op, Rule, Saves};
 use crate::ops::Rule2;
 use crate::samples::OpEntry;
 use crate::var::Var;
@@ -16,31 +16,33 @@ impl<T: Float> Var<T> {
     /// If the shapes do not broadcast.
     #[track_caller]
     pub fn pow(&self, other: &Var<T>) -> Result<Var<T>> {
-        Rule2 {
-            name: "pow",
-            forward: Tensor::pow,
-            saves: Saves::INPUTS,
-            vjp: |at, dy| {
-                let [a, b] = at.inputs()?;
-                let zero = Tensor::scalar(T::ZERO);
-                at.gradients()
-                    .of(0, || {
-                        let slope = b.mul(&a.pow(&(&b - 1.0))?)?;
-                        let flat = b.value().eq(&zero)?;
-                        dy.mul(&slope.masked_fill(&flat, T::ZERO)?)?
-                            .sum_to(a.shape())
-                    })?
-                    .of(1, || {
-                        let flat = a.value().eq(&zero)?.and(&b.value().ge(&zero)?)?;
-                        // ln of 1 instead of 0 keeps NaN out of the branch that is masked.
-                        let safe = a.masked_fill(&a.value().eq(&zero)?, T::ONE)?;
-                        let at_zero = a.value().eq(&zero)?.and(&b.value().lt(&zero)?)?;
-                        let log = safe.log().masked_fill(&at_zero, T::LOWEST)?;
-                        let slope = a.pow(&b)?.mul(&log)?;
-                        dy.mul(&slope.masked_fill(&flat, T::ZERO)?)?
-                            .sum_to(b.shape())
-                    })
-            },
+        const {
+            &Rule2 {
+                name: "pow",
+                forward: Tensor::pow,
+                saves: Saves::INPUTS,
+                vjp: |at, dy| {
+                    let [a, b] = at.inputs()?;
+                    let zero = Tensor::scalar(T::ZERO);
+                    at.gradients()
+                        .of(0, || {
+                            let slope = b.mul(&a.pow(&(&b - 1.0))?)?;
+                            let flat = b.value().eq(&zero)?;
+                            dy.mul(&slope.masked_fill(&flat, T::ZERO)?)?
+                                .sum_to(a.shape())
+                        })?
+                        .of(1, || {
+                            let flat = a.value().eq(&zero)?.and(&b.value().ge(&zero)?)?;
+                            // ln of 1 instead of 0 keeps NaN out of the branch that is masked.
+                            let safe = a.masked_fill(&a.value().eq(&zero)?, T::ONE)?;
+                            let at_zero = a.value().eq(&zero)?.and(&b.value().lt(&zero)?)?;
+                            let log = safe.log().masked_fill(&at_zero, T::LOWEST)?;
+                            let slope = a.pow(&b)?.mul(&log)?;
+                            dy.mul(&slope.masked_fill(&flat, T::ZERO)?)?
+                                .sum_to(b.shape())
+                        })
+                },
+            }
         }
         .apply(&[self, other])
     }
@@ -60,22 +62,24 @@ impl<T: Float> Var<T> {
     /// If the shapes do not broadcast.
     #[track_caller]
     pub fn rem(&self, other: &Var<T>) -> Result<Var<T>> {
-        Rule2 {
-            name: "rem",
-            forward: Tensor::rem,
-            saves: Saves::INPUTS,
-            vjp: |at, dy| {
-                let [a, b]: [Var<T>; 2] = at.inputs()?;
-                at.gradients().of(0, || dy.sum_to(a.shape()))?.of(1, || {
-                    let (a, b) = (a.value(), b.value());
-                    // Exact where a rounded quotient would land beside an integer.
-                    let whole = a
-                        .sub(&a.rem(b)?)?
-                        .div(b)?
-                        .map(|q| T::constant(q.to_f64().round()));
-                    dy.mul(&Var::constant(-whole))?.sum_to(b.shape())
-                })
-            },
+        const {
+            &Rule2 {
+                name: "rem",
+                forward: Tensor::rem,
+                saves: Saves::INPUTS,
+                vjp: |at, dy| {
+                    let [a, b]: [Var<T>; 2] = at.inputs()?;
+                    at.gradients().of(0, || dy.sum_to(a.shape()))?.of(1, || {
+                        let (a, b) = (a.value(), b.value());
+                        // Exact where a rounded quotient would land beside an integer.
+                        let whole = a
+                            .sub(&a.rem(b)?)?
+                            .div(b)?
+                            .map(|q| T::constant(q.to_f64().round()));
+                        dy.mul(&Var::constant(-whole))?.sum_to(b.shape())
+                    })
+                },
+            }
         }
         .apply(&[self, other])
     }
@@ -87,19 +91,21 @@ impl<T: Float> Var<T> {
     /// If the shapes do not broadcast.
     #[track_caller]
     pub fn atan2(&self, other: &Var<T>) -> Result<Var<T>> {
-        Rule2 {
-            name: "atan2",
-            forward: Tensor::atan2,
-            saves: Saves::INPUTS,
-            vjp: |at, dy| {
-                let [y, x] = at.inputs()?;
-                let square = x.square().add(&y.square())?;
-                let origin = square.value().eq(&Tensor::scalar(T::ZERO))?;
-                let scaled = dy.div(&square.masked_fill(&origin, T::ONE)?)?;
-                at.gradients()
-                    .of(0, || scaled.mul(&x)?.sum_to(y.shape()))?
-                    .of(1, || scaled.mul(&y)?.neg().sum_to(x.shape()))
-            },
+        const {
+            &Rule2 {
+                name: "atan2",
+                forward: Tensor::atan2,
+                saves: Saves::INPUTS,
+                vjp: |at, dy| {
+                    let [y, x] = at.inputs()?;
+                    let square = x.square().add(&y.square())?;
+                    let origin = square.value().eq(&Tensor::scalar(T::ZERO))?;
+                    let scaled = dy.div(&square.masked_fill(&origin, T::ONE)?)?;
+                    at.gradients()
+                        .of(0, || scaled.mul(&x)?.sum_to(y.shape()))?
+                        .of(1, || scaled.mul(&y)?.neg().sum_to(x.shape()))
+                },
+            }
         }
         .apply(&[self, other])
     }
@@ -111,18 +117,20 @@ impl<T: Float> Var<T> {
     /// If the shapes do not broadcast.
     #[track_caller]
     pub fn hypot(&self, other: &Var<T>) -> Result<Var<T>> {
-        Rule2 {
-            name: "hypot",
-            forward: Tensor::hypot,
-            saves: Saves::INPUTS | Saves::OUTPUT,
-            vjp: |at, dy| {
-                let (a, b, y) = (at.input(0)?, at.input(1)?, at.output()?);
-                let origin = y.value().eq(&Tensor::scalar(T::ZERO))?;
-                let scaled = dy.div(&y.masked_fill(&origin, T::ONE)?)?;
-                at.gradients()
-                    .of(0, || scaled.mul(&a)?.sum_to(a.shape()))?
-                    .of(1, || scaled.mul(&b)?.sum_to(b.shape()))
-            },
+        const {
+            &Rule2 {
+                name: "hypot",
+                forward: Tensor::hypot,
+                saves: Saves::INPUTS.and(Saves::OUTPUT),
+                vjp: |at, dy| {
+                    let (a, b, y) = (at.input(0)?, at.input(1)?, at.output()?);
+                    let origin = y.value().eq(&Tensor::scalar(T::ZERO))?;
+                    let scaled = dy.div(&y.masked_fill(&origin, T::ONE)?)?;
+                    at.gradients()
+                        .of(0, || scaled.mul(&a)?.sum_to(a.shape()))?
+                        .of(1, || scaled.mul(&b)?.sum_to(b.shape()))
+                },
+            }
         }
         .apply(&[self, other])
     }

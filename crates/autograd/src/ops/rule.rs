@@ -1,8 +1,8 @@
-//! Ops without parameters as plain data: a name and three functions.
+//! Ops without parameters as constants: a name and three functions.
 
 use tensor::{Float, Result, Tensor};
 
-use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::op::{Backward, InputGradients, Rule, Saves};
 use crate::var::Var;
 
 /// A vector–Jacobian product as a function pointer.
@@ -16,13 +16,12 @@ pub(crate) struct Rule1<T: Float> {
     pub(crate) vjp: Vjp<T>,
 }
 
-impl<T: Float> Op<T> for Rule1<T> {
-    fn name(&self) -> &str {
+impl<T: Float> Rule<T> for Rule1<T> {
+    fn name(&self) -> &'static str {
         self.name
     }
-    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
-        let [x] = inputs.exactly()?;
-        (self.forward)(x)
+    fn compute(&self, inputs: &[&Var<T>]) -> Result<Tensor<T>> {
+        (self.forward)(inputs[0].value())
     }
     fn saves(&self) -> Saves {
         self.saves
@@ -40,13 +39,12 @@ pub(crate) struct Rule2<T: Float> {
     pub(crate) vjp: Vjp<T>,
 }
 
-impl<T: Float> Op<T> for Rule2<T> {
-    fn name(&self) -> &str {
+impl<T: Float> Rule<T> for Rule2<T> {
+    fn name(&self) -> &'static str {
         self.name
     }
-    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
-        let [a, b] = inputs.exactly()?;
-        (self.forward)(a, b)
+    fn compute(&self, inputs: &[&Var<T>]) -> Result<Tensor<T>> {
+        (self.forward)(inputs[0].value(), inputs[1].value())
     }
     fn saves(&self) -> Saves {
         self.saves

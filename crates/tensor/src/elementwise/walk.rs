@@ -112,8 +112,8 @@ struct Operand<'a, T: Element> {
 }
 
 impl<'a, T: Element> Operand<'a, T> {
-    fn new(operation: &str, tensor: &'a Tensor<T>, shape: &Shape) -> Result<Self> {
-        if tensor.shape == *shape
+    fn new(operation: &str, tensor: &'a Tensor<T>, shape: &Shape, same: bool) -> Result<Self> {
+        if (same || tensor.shape == *shape)
             && let Some(elements) = tensor.as_slice()
         {
             return Ok(Operand {
@@ -167,7 +167,7 @@ pub(crate) fn unary<A: Element, B: Element>(
     a: &Tensor<A>,
     f: impl Fn(A) -> B + Copy + Sync + Send,
 ) -> Result<Tensor<B>> {
-    let operand = Operand::new(operation, a, &a.shape)?;
+    let operand = Operand::new(operation, a, &a.shape, true)?;
     Tensor::build(operation, a.shape.clone(), |out| {
         for_blocks(out, |start, out| {
             let mut buffer = None;
@@ -193,9 +193,14 @@ pub(crate) fn binary<A: Element, B: Element, C: Element>(
     b: &Tensor<B>,
     f: impl Fn(A, B) -> C + Copy + Sync + Send,
 ) -> Result<Tensor<C>> {
-    let shape = a.shape.broadcast(operation, &b.shape)?;
-    let left = Operand::new(operation, a, &shape)?;
-    let right = Operand::new(operation, b, &shape)?;
+    let same = a.shape == b.shape;
+    let shape = if same {
+        a.shape.clone()
+    } else {
+        a.shape.broadcast(operation, &b.shape)?
+    };
+    let left = Operand::new(operation, a, &shape, same)?;
+    let right = Operand::new(operation, b, &shape, same)?;
     let step = left.step().min(right.step());
     Tensor::build(operation, shape, |out| {
         for_blocks(out, |start, out| {
@@ -225,9 +230,9 @@ pub(crate) fn ternary<A: Element, B: Element, C: Element, D: Element>(
         .shape
         .broadcast(operation, &b.shape)?
         .broadcast(operation, &c.shape)?;
-    let first = Operand::new(operation, a, &shape)?;
-    let second = Operand::new(operation, b, &shape)?;
-    let third = Operand::new(operation, c, &shape)?;
+    let first = Operand::new(operation, a, &shape, false)?;
+    let second = Operand::new(operation, b, &shape, false)?;
+    let third = Operand::new(operation, c, &shape, false)?;
     let step = first.step().min(second.step()).min(third.step());
     Tensor::build(operation, shape, |out| {
         for_blocks(out, |start, out| {
