@@ -9,6 +9,7 @@
 //!     --batch 32 --threads 2 --steps 20
 //! ```
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
@@ -39,6 +40,12 @@ struct Sizes {
     /// Predict only: without gradients and Adam's memory in the process.
     #[arg(long)]
     inference_only: bool,
+    /// Print what each operation of a training step costs.
+    #[arg(long)]
+    profile: bool,
+    /// Write one training step for chrome://tracing or ui.perfetto.dev.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 fn network(sizes: &Sizes) -> nn::Result<Sequential> {
@@ -92,6 +99,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let train = times(&sizes, || model.train_on_batch(&x, &y).map(drop))?;
         found["train_ms_min"] = train.least.into();
         found["train_ms_median"] = train.median.into();
+    }
+    if sizes.profile || sizes.trace.is_some() {
+        let profile = model.profile(&x, &y, sizes.steps)?;
+        println!("{profile}");
+        if let Some(path) = &sizes.trace {
+            profile.write_trace(path)?;
+        }
     }
     let infer = times(&sizes, || model.predict(&x).map(drop))?;
     found["infer_ms_min"] = infer.least.into();

@@ -29,6 +29,7 @@ mod ops;
 mod reverse;
 mod samples;
 mod tape;
+mod trace;
 mod var;
 
 pub use custom::{checkpoint, custom_gradient};
@@ -43,6 +44,7 @@ pub use reverse::{Gradients, Reverse};
 pub use samples::{OpEntry, Sample, operations, operations_table};
 pub use tape::Tape;
 pub use tensor::{Error, ErrorKind, Result};
+pub use trace::{Span, SpanKind, section, trace};
 pub use var::{Var, no_grad};
 
 /// The elementwise functions that exist, each with what its tests and its row in the

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use tensor::{Error, ErrorKind, Float, Result, Shape, Tensor};
 
 use crate::tape::{CONSTANT, NodeId, Operation, Tape};
+use crate::trace::{self, SpanKind};
 use crate::var::{Recording, Var, recording};
 
 /// A differentiable operation with any number of inputs and one output.
@@ -179,11 +180,17 @@ fn apply<T: Float, O: Op<T>>(
         )
         .fix("call `detach()` on its inputs if no gradient should flow through it"));
     }
+    let _span = trace::is_on().then(|| trace::begin(op.name(), None, SpanKind::Operation));
     let values: SmallVec<[&Tensor<T>; 4]> = inputs.iter().map(|input| input.value()).collect();
     let value = match op.forward(Inputs { values: &values }) {
         Ok(value) => value,
         Err(error) => return Err(error.in_operation(op.name())),
     };
+    if trace::is_on() {
+        let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
+        let flops = op.flops(&shapes, value.shape());
+        trace::note_work::<T>(flops, &shapes, value.shape());
+    }
     let op = || Recorded::Op(Box::new(op));
     Ok(record(tape, op, inputs, value, location))
 }
@@ -195,10 +202,15 @@ fn apply_rule<T: Float>(
     location: &'static Location<'static>,
 ) -> Result<Var<T>> {
     let tape = common_tape(rule.name(), inputs)?;
+    let _span = trace::is_on().then(|| trace::begin(rule.name(), None, SpanKind::Operation));
     let value = match rule.compute(inputs) {
         Ok(value) => value,
         Err(error) => return Err(error.in_operation(rule.name())),
     };
+    if trace::is_on() {
+        let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
+        trace::note_work::<T>(value.len() as u64, &shapes, value.shape());
+    }
     let rule = || Recorded::Rule(rule);
     Ok(record(tape, rule, inputs, value, location))
 }

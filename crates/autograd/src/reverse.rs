@@ -8,6 +8,7 @@ use tensor::{Float, Result, Tensor};
 
 use crate::op::{Backward, Slot};
 use crate::tape::{CONSTANT, Kind, NodeId, Operation, Tape};
+use crate::trace::{self, SpanKind};
 use crate::var::{Var, gradient_error};
 
 /// A reverse pass being configured; made by [`Var::reverse`].
@@ -198,6 +199,10 @@ impl<'a, T: Float> Pass<'a, T> {
         if !wanted.contains(&true) {
             return Ok(());
         }
+        let _span = trace::is_on().then(|| {
+            let scope = self.tape.0.scope_name(self.tape.0.nodes.borrow()[id].scope);
+            trace::begin(operation.op.name(), Some(&scope), SpanKind::Backward)
+        });
         let at = Backward {
             tape: self.tape,
             id,

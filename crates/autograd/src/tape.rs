@@ -137,7 +137,7 @@ impl<T: Float> Tape<T> {
             (scopes.len() - 1) as u32
         };
         self.0.current_scope.set(index);
-        let result = body();
+        let result = crate::trace::section(name, body);
         self.0.current_scope.set(outer);
         result
     }

@@ -22,7 +22,9 @@ struct Cost {
     reversed: f64,
 }
 
-fn chain(length: usize, step: impl Fn(&Var<f64>) -> Result<Var<f64>>) -> Result<Cost> {
+type Function<'a> = &'a dyn Fn(&Var<f64>) -> Result<Var<f64>>;
+
+fn chain(length: usize, step: Function) -> Result<Cost> {
     let each = |bytes: usize| bytes as f64 / length as f64;
     let (live, total) = (ALLOCATOR.allocated(), ALLOCATOR.total_allocated());
     let tape = Tape::new();
@@ -52,7 +54,7 @@ const VALUE: f64 = 56.0;
 #[test]
 fn a_node_takes_256_bytes_and_the_next_one_no_more() {
     let factor = Var::constant(Tensor::scalar(0.999));
-    let functions: [(&str, &dyn Fn(&Var<f64>) -> Result<Var<f64>>); 4] = [
+    let functions: [(&str, Function); 4] = [
         ("shift", &|x| Ok(x.shift(1e-6))),
         ("sin", &|x| Ok(x.sin())),
         ("mul", &|x| x.mul(&factor)),

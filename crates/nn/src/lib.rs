@@ -43,7 +43,9 @@ pub use config::{Config, ConfigReader};
 pub use error::{Error, FileError, Result};
 pub use initializers::Initializer;
 pub use layer::{ActivationRole, Context, Identity, Layer, LayerOptions, Reach};
-pub use model::{Compiled, NotFinite, Scores, Sequential, Stage, Summary, SummaryRow};
+pub use model::{
+    Compiled, NotFinite, Profile, ProfileRow, Scores, Sequential, Stage, Summary, SummaryRow,
+};
 pub use parameter::{Parameter, Weights};
 pub use samples::{Inputs, Targets};
 

@@ -182,7 +182,7 @@ impl<T: Float> Sequential<T> {
         let tape = weights.iter().chain([x]).find_map(Var::tape);
         let result = match tape {
             Some(tape) => tape.scope(&stage.name, run),
-            None => run(),
+            None => autograd::section(&stage.name, run),
         };
         result.map_err(|error| {
             let error = error.with(format!("layer {index}"), stage.describe());

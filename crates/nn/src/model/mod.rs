@@ -3,6 +3,7 @@
 mod diagnose;
 mod forward;
 mod names;
+mod profile;
 mod summary;
 mod train;
 
@@ -15,6 +16,7 @@ use crate::layer::Layer;
 use crate::parameter::{Parameter, Weights};
 
 pub use diagnose::NotFinite;
+pub use profile::{Profile, ProfileRow};
 pub use summary::{Summary, SummaryRow};
 pub(crate) use train::Running;
 pub use train::{Compiled, Scores};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Index;
 
-use autograd::{Tape, Var};
+use autograd::{Tape, Var, section};
 use tensor::{Error, Float, Tensor};
 
 use super::Sequential;
@@ -292,8 +292,10 @@ impl<T: Float> Sequential<T> {
                 return Err(self.not_finite(x, value, mode).into());
             }
             let count = x.shape().first().copied().unwrap_or(0);
-            let output = self.completed(compiled, output.detach())?;
-            running.add(value, count, &output, targets, &compiled.metrics)?;
+            section("metrics", || {
+                let output = self.completed(compiled, output.detach())?;
+                running.add(value, count, &output, targets, &compiled.metrics)
+            })?;
             let mut gradients = loss.backward()?;
             let take = |weight: &Var<T>| gradients.take(weight);
             weights
@@ -303,7 +305,7 @@ impl<T: Float> Sequential<T> {
             // Here the tape and its variables go, so that the weights have one owner again and
             // can be changed in place.
         };
-        self.update(gradients)
+        section("optimizer", || self.update(gradients))
     }
 
     /// Hands the gradients, in the order of the parameters, to the optimizer.
