@@ -8,7 +8,7 @@ use tensor::{Float, Result, Tensor};
 use crate::functional::Alias;
 use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
 use crate::tape::Tape;
-use crate::var::{Var, without_tracked};
+use crate::var::{Var, gradient_error, without_tracked};
 
 /// `forward(inputs)`, with `vjp(inputs, y, dy)` as its derivative instead of its own.
 ///
@@ -34,7 +34,8 @@ use crate::var::{Var, without_tracked};
 /// ```
 ///
 /// # Errors
-/// Those of `forward`.
+/// Those of `forward`. In the reverse pass: those of `vjp`, and if it gives more or fewer
+/// gradients than there are inputs, or one of another shape than its input.
 #[track_caller]
 pub fn custom_gradient<T: Float>(
     name: &'static str,
@@ -77,8 +78,14 @@ where
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         let gradients = (self.vjp)(&saved_inputs(at)?, &at.output()?, dy)?;
+        if gradients.len() != at.arity() {
+            let (given, inputs) = (gradients.len(), at.arity());
+            let message = format!("the closure gave {given} gradients for {inputs} inputs");
+            return Err(gradient_error(&format!("vjp of {}", self.name), message)
+                .fix("return one gradient per input, in the order of the inputs"));
+        }
         let mut collected = at.gradients();
-        for (index, gradient) in gradients.into_iter().enumerate().take(at.arity()) {
+        for (index, gradient) in gradients.into_iter().enumerate() {
             collected = collected.of(index, || Ok(gradient))?;
         }
         Ok(collected)

@@ -44,6 +44,45 @@ pub fn gradgradcheck(
     GradCheck::default().run_second_order(f, inputs)
 }
 
+/// Asserts that the gradients of `f` at `inputs` are right, first and second order: [`gradcheck`]
+/// and [`gradgradcheck`] for tests.
+///
+/// ```
+/// use autograd::{Tensor, Var, assert_gradients};
+///
+/// let f = |x: &[Var<f64>]| x[0].sin().mul(&x[1]);
+/// assert_gradients(f, &[Tensor::from([0.3, 1.0]), Tensor::scalar(2.0)]);
+/// ```
+///
+/// A gradient that is right itself, but cannot be differentiated further, does not pass:
+///
+/// ```should_panic
+/// use autograd::{Tensor, Var, assert_gradients, custom_gradient};
+///
+/// let square = |x: &[Var<f64>]| {
+///     custom_gradient(
+///         "square",
+///         |x| Ok(x[0].square()),
+///         |x, _y, dy| Ok(vec![dy * x[0].detach() * 2.0]), // `detach` cuts the second order off
+///         &[&x[0]],
+///     )
+/// };
+/// assert_gradients(square, &[Tensor::from([0.3, 1.0])]);
+/// ```
+///
+/// # Panics
+/// At the caller's line with the report of the check that failed.
+#[track_caller]
+pub fn assert_gradients(f: impl Fn(&[Var<f64>]) -> Result<Var<f64>>, inputs: &[Tensor<f64>]) {
+    // Not `unwrap`, whose text would be the error's `Debug` form.
+    if let Err(report) = gradcheck(&f, inputs) {
+        panic!("first-order gradients: {report}");
+    }
+    if let Err(report) = gradgradcheck(&f, inputs) {
+        panic!("second-order gradients: {report}");
+    }
+}
+
 /// Settings of a gradient check.
 ///
 /// A check passes if `|analytic − numeric| ≤ absolute + relative · max(|analytic|, |numeric|)`.

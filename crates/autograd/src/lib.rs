@@ -36,14 +36,16 @@ pub use custom::{checkpoint, custom_gradient};
 pub use functional::{
     Outcome, grad, hessian, hessian_vector_product, jacobian, jvp, value_and_grad, vjp,
 };
-pub use gradcheck::{GradCheck, gradcheck, gradgradcheck};
+pub use gradcheck::{GradCheck, assert_gradients, gradcheck, gradgradcheck};
 pub use inspect::{Graph, GraphNode, GraphNodeKind};
 pub use op::{Backward, InputGradients, Inputs, Op, Saves};
 pub use ops::{CatalogueEntry, CrossEntropy, Elementwise, elementwise};
 pub use reverse::{Gradients, Reverse};
 pub use samples::{OpEntry, Sample, operations, operations_table};
 pub use tape::Tape;
-pub use tensor::{Error, ErrorKind, Result};
+// The signatures of [`Op`] are made of these, so a crate that adds operations depends on this one
+// alone, and cannot meet a second version of them.
+pub use tensor::{self, Error, ErrorKind, Float, Result, Shape, Tensor};
 pub use trace::{Span, SpanKind, section, trace};
 pub use var::{Var, no_grad};
 

@@ -97,3 +97,16 @@ fn misshapen_requests_are_errors() {
     assert!(jvp(|x: &Var<f64>| x.sin(), &x, &scalar(1.0)).is_err());
     assert!(vjp(|x: &Var<f64>| x.sin(), &x, &scalar(1.0)).is_err());
 }
+
+#[test]
+fn a_custom_gradient_with_a_wrong_count_is_an_error() {
+    for count in [0, 1, 3] {
+        let tape = Tape::new();
+        let (a, b) = (tape.variable(2.0.into()), tape.variable(3.0.into()));
+        let vjp = move |_: &[Var<f64>], _: &Var<f64>, dy: &Var<f64>| Ok(vec![dy.clone(); count]);
+        let sum = custom_gradient("sum", |x| x[0].add(&x[1]), vjp, &[&a, &b]).unwrap();
+        let error = sum.backward().err().unwrap().to_string();
+        let expected = format!("{count} gradients for 2 inputs");
+        assert!(error.contains(&expected), "{error}");
+    }
+}
