@@ -267,3 +267,28 @@ fn configurations_from_elsewhere_are_refused_by_name() {
     let three = json!({"filters": 1, "kernel_size": [3, 3, 3]});
     assert!(layer("Conv2D", three).contains("two whole numbers"));
 }
+
+#[test]
+fn gradients_that_do_not_fit_change_nothing() {
+    let mut model = classifier();
+    assert_text(
+        model.apply_gradients(vec![]),
+        "apply_gradients: the model has no loss and no optimizer yet
+  fix: call `compile` first",
+    );
+    let mut model = compiled();
+    let before = model.weights();
+    assert_text(
+        model.apply_gradients(vec![zeros(&[2, 3])]),
+        "apply_gradients: 1 gradients given, the model has 2 parameters",
+    );
+    let ones = Tensor::ones([2, 3]).unwrap();
+    assert_text(
+        model.apply_gradients(vec![ones, zeros(&[1])]),
+        "apply_gradients: a gradient has another shape than its parameter
+  parameter  bias
+  its shape  [3]
+  gradient   [1]",
+    );
+    assert_eq!(model.weights(), before);
+}
