@@ -281,3 +281,27 @@ fn the_documented_table_is_that_of_the_operations() {
          `cargo run -p autograd --example ops_table > docs/ops.md`"
     );
 }
+
+/// What the chapter on adding an operation quotes of the sources is there, line for line.
+#[test]
+fn the_chapter_quotes_the_sources() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |path| std::fs::read_to_string(root.join(path)).unwrap_or_default();
+    let lines =
+        |text: &str| -> Vec<String> { text.lines().map(|l| l.trim().to_string()).collect() };
+    let chapter = read("docs/new-op.md");
+    let quotes: Vec<&str> = chapter
+        .split("```text\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert_eq!(quotes.len(), 2);
+    let mut places = sources();
+    places.push(read("crates/tensor/src/elementwise/catalogue.rs"));
+    for quote in quotes {
+        let quote = lines(quote);
+        let mut places = places.iter().map(|source| lines(source));
+        let there = places.any(|source| source.windows(quote.len()).any(|part| part == quote));
+        assert!(there, "docs/new-op.md quotes what is not there: {quote:#?}");
+    }
+}

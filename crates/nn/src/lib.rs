@@ -56,4 +56,6 @@ mod book {
     mod readme {}
     #[doc = include_str!("../../../docs/learn.md")]
     mod learn {}
+    #[doc = include_str!("../../../docs/new-op.md")]
+    mod new_op {}
 }
