@@ -164,6 +164,10 @@ impl<'a, T: Float> Pass<'a, T> {
                 None => matches!(node.kind, Kind::Variable),
             };
             if wanted {
+                if let Some(gradient) = gradient.id() {
+                    let mut derivatives = self.tape.0.derivatives.borrow_mut();
+                    derivatives.gradients.push((gradient, id));
+                }
                 self.results.insert(id, gradient.clone());
             }
             match std::mem::replace(&mut node.kind, Kind::Freed) {
@@ -211,7 +215,9 @@ impl<'a, T: Float> Pass<'a, T> {
             spare: Cell::new(std::mem::take(&mut self.spare)),
             tracked: self.create_graph,
         };
+        let start = self.recorded();
         let mut slots = operation.op.vjp(&at, gradient)?.into_slots();
+        self.note(start, id);
         for (index, slot) in slots.drain(..).enumerate() {
             let gradient = match slot {
                 Slot::Unwanted => continue,
@@ -220,10 +226,28 @@ impl<'a, T: Float> Pass<'a, T> {
             };
             let gradient = self.checked(id, operation, index, gradient)?;
             let input = operation.inputs[index];
+            let start = self.recorded();
             self.pending.add(input, gradient, self.create_graph)?;
+            self.note(start, input);
         }
         self.spare = slots;
         Ok(())
+    }
+
+    /// The number of nodes on the tape, if the pass records itself.
+    fn recorded(&self) -> Option<NodeId> {
+        self.create_graph.then(|| self.tape.len() as NodeId)
+    }
+
+    /// Notes that what was recorded since `start` computes the derivative, or the gradient, of node
+    /// `id`.
+    fn note(&self, start: Option<NodeId>, id: NodeId) {
+        if let (Some(start), Some(end)) = (start, self.recorded())
+            && start < end
+        {
+            let mut derivatives = self.tape.0.derivatives.borrow_mut();
+            derivatives.steps.push((start..end, id));
+        }
     }
 
     /// Refuses a gradient that is missing, has a wrong shape, or (in anomaly mode) is not finite.

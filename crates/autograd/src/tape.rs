@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -52,8 +53,19 @@ pub(crate) struct Record<T: Float> {
     current_scope: Cell<u32>,
     pub(crate) detect_anomalies: Cell<bool>,
     hooks: RefCell<HashMap<NodeId, Vec<Hook<T>>>>,
+    /// What reverse passes that record themselves have recorded, for drawings.
+    pub(crate) derivatives: RefCell<Derivatives>,
     /// The first anomaly met, which the next reverse pass reports.
     pub(crate) anomaly: RefCell<Option<Error>>,
+}
+
+/// Which nodes belong to the derivative of which, and which are the gradient of which.
+#[derive(Default)]
+pub(crate) struct Derivatives {
+    /// Ranges of nodes, each with the node whose derivative (or gradient) it computes.
+    pub(crate) steps: Vec<(Range<NodeId>, NodeId)>,
+    /// Pairs of a gradient and the node that it is the gradient of.
+    pub(crate) gradients: Vec<(NodeId, NodeId)>,
 }
 
 /// One recorded operation, or a variable.
@@ -99,6 +111,7 @@ impl<T: Float> Tape<T> {
             current_scope: Cell::new(0),
             detect_anomalies: Cell::new(false),
             hooks: RefCell::new(HashMap::new()),
+            derivatives: RefCell::default(),
             anomaly: RefCell::new(None),
         }))
     }

@@ -1,12 +1,17 @@
 //! Seeing a recorded graph: a summary in text, and pictures as DOT or SVG.
 
+#[cfg(feature = "svg")]
+mod arrange;
 mod dot;
 #[cfg(feature = "svg")]
+mod draw;
+#[cfg(feature = "svg")]
+mod picture;
+#[cfg(feature = "svg")]
 mod svg;
+mod table;
 
-use std::fmt;
-
-use tensor::{Float, Shape, Tensor};
+use tensor::{Error, Float, Result, Shape, Tensor};
 
 use crate::tape::{CONSTANT, Kind, Operation, Tape};
 
@@ -35,7 +40,7 @@ pub struct Graph {
 pub struct GraphNode {
     /// What the node is.
     pub kind: GraphNodeKind,
-    /// The op's name; empty for variables.
+    /// The op's name; for a variable, what it is called, if anything.
     pub name: String,
     /// The scope it was recorded in, such as the name of a layer; empty outside any.
     pub scope: String,
@@ -43,6 +48,8 @@ pub struct GraphNode {
     pub shape: Shape,
     /// Positions of the inputs among the nodes; `None` for constants.
     pub inputs: Vec<Option<usize>>,
+    /// The shape of each input; `None` for a constant that left none behind.
+    pub input_shapes: Vec<Option<Shape>>,
     /// For each input, whether its value is saved for the derivative.
     pub saves_input: Vec<bool>,
     /// Whether the output is saved for the derivative.
@@ -53,6 +60,57 @@ pub struct GraphNode {
     pub flops: u64,
     /// The line that recorded it, as `file:line:column`.
     pub location: String,
+    /// Of a node that a reverse pass recorded: the node whose derivative it belongs to.
+    pub derivative_of: Option<usize>,
+    /// The nodes, mostly variables, that this one is the gradient of.
+    pub gradient_of: Vec<usize>,
+}
+
+impl GraphNode {
+    /// A variable.
+    pub fn variable(name: impl Into<String>, shape: impl Into<Shape>) -> Self {
+        Self::new(GraphNodeKind::Variable, name.into(), shape.into())
+    }
+
+    /// An operation on the nodes at these positions.
+    pub fn operation(
+        name: impl Into<String>,
+        shape: impl Into<Shape>,
+        inputs: impl IntoIterator<Item = usize>,
+    ) -> Self {
+        let mut node = Self::new(GraphNodeKind::Operation, name.into(), shape.into());
+        node.inputs = inputs.into_iter().map(Some).collect();
+        node.input_shapes = vec![None; node.inputs.len()];
+        node.saves_input = vec![false; node.inputs.len()];
+        node
+    }
+
+    /// The same with a constant of this shape as a further input.
+    #[must_use]
+    pub fn on_constant(mut self, shape: impl Into<Shape>) -> Self {
+        self.inputs.push(None);
+        self.input_shapes.push(Some(shape.into()));
+        self.saves_input.push(false);
+        self
+    }
+
+    fn new(kind: GraphNodeKind, name: String, shape: Shape) -> Self {
+        GraphNode {
+            kind,
+            name,
+            scope: String::new(),
+            shape,
+            inputs: Vec::new(),
+            input_shapes: Vec::new(),
+            saves_input: Vec::new(),
+            saves_output: false,
+            saved_bytes: 0,
+            flops: 0,
+            location: String::new(),
+            derivative_of: None,
+            gradient_of: Vec::new(),
+        }
+    }
 }
 
 /// What a node of a [`Graph`] is.
@@ -75,28 +133,30 @@ impl<T: Float> Tape<T> {
         let nodes = self.0.nodes.borrow();
         let shape_of = |id: u32| nodes.get(id).map(|node| node.shape.clone());
         let snapshot = nodes.iter().map(|node| {
-            let mut out = GraphNode {
-                kind: GraphNodeKind::Variable,
-                name: String::new(),
-                scope: self.0.scope_name(node.scope).to_string(),
-                shape: node.shape.clone(),
-                inputs: Vec::new(),
-                saves_input: Vec::new(),
-                saves_output: false,
-                saved_bytes: 0,
-                flops: 0,
-                location: node.location.to_string(),
+            let kind = match &node.kind {
+                Kind::Variable => GraphNodeKind::Variable,
+                Kind::Freed => GraphNodeKind::Freed,
+                Kind::Operation(_) => GraphNodeKind::Operation,
             };
-            match &node.kind {
-                Kind::Variable => {}
-                Kind::Freed => out.kind = GraphNodeKind::Freed,
-                Kind::Operation(operation) => describe(operation, shape_of, &mut out),
+            let mut out = GraphNode::new(kind, String::new(), node.shape.clone());
+            out.scope = self.0.scope_name(node.scope).to_string();
+            out.location = node.location.to_string();
+            if let Kind::Operation(operation) = &node.kind {
+                describe(operation, shape_of, &mut out);
             }
             out
         });
-        Graph {
-            nodes: snapshot.collect(),
+        let mut nodes: Vec<GraphNode> = snapshot.collect();
+        let derivatives = self.0.derivatives.borrow();
+        for (range, of) in &derivatives.steps {
+            for node in &mut nodes[range.start as usize..range.end as usize] {
+                node.derivative_of = Some(*of as usize);
+            }
         }
+        for &(gradient, of) in &derivatives.gradients {
+            nodes[gradient as usize].gradient_of.push(of as usize);
+        }
+        Graph { nodes }
     }
 }
 
@@ -124,7 +184,7 @@ fn describe<T: Float>(
     out.saved_bytes =
         saved.iter().map(Tensor::len).sum::<usize>() * size_of::<T>() + op.extra_bytes();
     let mut kept = saved.iter();
-    let shapes: Vec<Shape> = inputs
+    out.input_shapes = inputs
         .iter()
         .zip(&out.saves_input)
         .map(|(&id, &saved)| {
@@ -133,13 +193,49 @@ fn describe<T: Float>(
             value
                 .map(|value| value.shape().clone())
                 .or_else(|| shape_of(id))
-                .unwrap_or_default()
         })
         .collect();
-    out.flops = op.flops(&shapes.iter().collect::<Vec<_>>(), &out.shape);
+    let unknown = Shape::default();
+    let shapes = out.input_shapes.iter();
+    let shapes: Vec<&Shape> = shapes
+        .map(|shape| shape.as_ref().unwrap_or(&unknown))
+        .collect();
+    out.flops = op.flops(&shapes, &out.shape);
 }
 
 impl Graph {
+    /// A graph of any origin, to be printed or drawn.
+    ///
+    /// ```
+    /// use autograd::{Graph, GraphNode};
+    /// let graph = Graph::new([
+    ///     GraphNode::variable("kernel", [784, 10]),
+    ///     GraphNode::operation("dense", [10], [0]),
+    /// ])?;
+    /// assert!(graph.to_dot().contains("dense"));
+    /// # Ok::<(), autograd::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If a node has an input, or is the derivative of a node, that does not come before it, or is
+    /// the gradient of one that does not exist.
+    pub fn new(nodes: impl IntoIterator<Item = GraphNode>) -> Result<Self> {
+        let mut nodes: Vec<GraphNode> = nodes.into_iter().collect();
+        for (index, node) in nodes.iter_mut().enumerate() {
+            node.input_shapes.resize(node.inputs.len(), None);
+            node.saves_input.resize(node.inputs.len(), false);
+            let earlier = node.inputs.iter().flatten().chain(&node.derivative_of);
+            let late = earlier.chain(&node.gradient_of).find(|&&i| i >= index);
+            if let Some(late) = late {
+                return Err(Error::value(
+                    "graph",
+                    format!("node {index} refers to node {late}, which does not come before it"),
+                ));
+            }
+        }
+        Ok(Graph { nodes })
+    }
+
     /// The nodes, inputs before their users.
     pub fn nodes(&self) -> &[GraphNode] {
         &self.nodes
@@ -156,92 +252,5 @@ impl Graph {
             .iter()
             .map(|node| node.flops)
             .fold(0, u64::saturating_add)
-    }
-}
-
-/// `1536` as `1.5 K`: three significant figures with a unit in powers of `base`.
-fn with_unit(value: f64, base: f64) -> String {
-    let units = ["", " K", " M", " G", " T", " P"];
-    let mut scaled = value;
-    let mut unit = 0;
-    while scaled >= base && unit + 1 < units.len() {
-        scaled /= base;
-        unit += 1;
-    }
-    match (unit, scaled) {
-        (0, _) => format!("{scaled:.0}"),
-        (_, small) if small < 10.0 => format!("{small:.2}{}", units[unit]),
-        (_, small) if small < 100.0 => format!("{small:.1}{}", units[unit]),
-        _ => format!("{scaled:.0}{}", units[unit]),
-    }
-}
-
-impl fmt::Display for Graph {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: Vec<[String; 6]> = self
-            .nodes
-            .iter()
-            .enumerate()
-            .map(|(index, node)| {
-                let name = match node.kind {
-                    GraphNodeKind::Variable => "variable",
-                    GraphNodeKind::Operation => &node.name,
-                    GraphNodeKind::Freed => "(freed)",
-                };
-                let inputs: Vec<String> = node
-                    .inputs
-                    .iter()
-                    .map(|input| input.map_or("·".to_string(), |input| input.to_string()))
-                    .collect();
-                let scope = if node.scope.is_empty() {
-                    ""
-                } else {
-                    &node.scope
-                };
-                [
-                    index.to_string(),
-                    if scope.is_empty() {
-                        name.to_string()
-                    } else {
-                        format!("{scope} / {name}")
-                    },
-                    inputs.join(" "),
-                    node.shape.to_string(),
-                    with_unit(node.saved_bytes as f64, 1024.0),
-                    with_unit(node.flops as f64, 1000.0),
-                ]
-            })
-            .collect();
-        let header = [
-            "Node",
-            "Operation",
-            "Inputs",
-            "Output",
-            "Saved bytes",
-            "FLOPs",
-        ];
-        let width: [usize; 6] = std::array::from_fn(|column| {
-            let cells = rows.iter().map(|row| row[column].chars().count());
-            cells.chain([header[column].len()]).max().unwrap_or(0)
-        });
-        let [w0, w1, w2, w3, w4, w5] = width;
-        let [h0, h1, h2, h3, h4, h5] = header;
-        writeln!(
-            f,
-            "{h0:>w0$}  {h1:<w1$}  {h2:<w2$}  {h3:<w3$}  {h4:>w4$}  {h5:>w5$}"
-        )?;
-        for [c0, c1, c2, c3, c4, c5] in &rows {
-            writeln!(
-                f,
-                "{c0:>w0$}  {c1:<w1$}  {c2:<w2$}  {c3:<w3$}  {c4:>w4$}  {c5:>w5$}"
-            )?;
-        }
-        let bytes = with_unit(self.saved_bytes() as f64, 1024.0);
-        let flops = with_unit(self.flops() as f64, 1000.0);
-        write!(
-            f,
-            "{} nodes, {bytes}B saved, {flops}FLOP forward",
-            self.nodes.len()
-        )
     }
 }

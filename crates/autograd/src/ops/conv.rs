@@ -181,7 +181,10 @@ struct Conv2dBias {
 
 impl<T: Float> Op<T> for Conv2dBias {
     fn name(&self) -> &str {
-        "conv2d_bias"
+        match self.relu {
+            true => "conv2d_bias_relu",
+            false => "conv2d_bias",
+        }
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x, w, bias] = inputs.exactly()?;

@@ -67,6 +67,9 @@ impl<T: Float> Op<T> for BroadcastTo {
     fn saves(&self) -> Saves {
         Saves::NOTHING
     }
+    fn flops(&self, _inputs: &[&Shape], _output: &Shape) -> u64 {
+        0
+    }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients().of(0, || dy.sum_to(&at.input_shape(0)?))
     }
@@ -87,6 +90,9 @@ impl<T: Float> Op<T> for Reshape {
     }
     fn saves(&self) -> Saves {
         Saves::NOTHING
+    }
+    fn flops(&self, _inputs: &[&Shape], _output: &Shape) -> u64 {
+        0
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients().of(0, || dy.reshape(at.input_shape(0)?))

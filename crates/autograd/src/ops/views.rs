@@ -198,6 +198,9 @@ impl<T: Float> Op<T> for Permute {
     fn saves(&self) -> Saves {
         Saves::NOTHING
     }
+    fn flops(&self, _inputs: &[&Shape], _output: &Shape) -> u64 {
+        0
+    }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients().of(0, || {
             let mut inverse = vec![0; self.order.len()];
@@ -224,6 +227,9 @@ impl<T: Float> Op<T> for TakeSlice {
     }
     fn saves(&self) -> Saves {
         Saves::NOTHING
+    }
+    fn flops(&self, _inputs: &[&Shape], _output: &Shape) -> u64 {
+        0
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients()
@@ -268,6 +274,9 @@ impl<T: Float> Op<T> for Flip {
     }
     fn saves(&self) -> Saves {
         Saves::NOTHING
+    }
+    fn flops(&self, _inputs: &[&Shape], _output: &Shape) -> u64 {
+        0
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients().of(0, || dy.flip(self.axes.clone()))

@@ -100,11 +100,7 @@ impl<T: Float> Sequential<T> {
     pub fn forward(&self, x: &Var<T>, weights: &[Var<T>]) -> Result<Var<T>> {
         self.require_built()?;
         self.require_shape("forward", x.shape())?;
-        let count = self.parameters().count();
-        if weights.len() != count {
-            let message = format!("{} weights given, the model has {count}", weights.len());
-            return Err(Error::value("forward", message).into());
-        }
+        self.require_weights("forward", weights)?;
         self.run(x.clone(), weights, Mode::PREDICT, &mut |_, _| Ok(()))
     }
 
@@ -195,13 +191,23 @@ impl<T: Float> Sequential<T> {
         })
     }
 
+    /// Checks that there are as many weights as the model has.
+    pub(super) fn require_weights(&self, operation: &str, weights: &[Var<T>]) -> Result<()> {
+        let count = self.parameters().count();
+        if weights.len() == count {
+            return Ok(());
+        }
+        let message = format!("{} weights given, the model has {count}", weights.len());
+        Err(Error::value(operation, message).into())
+    }
+
     /// Checks that the model is built for samples such as `x`.
     pub(super) fn require_fit(&self, operation: &str, x: &Inputs) -> Result<()> {
         self.require_built()?;
         self.require_shape(operation, x.shape())
     }
 
-    fn require_shape(&self, operation: &str, shape: &Shape) -> Result<()> {
+    pub(super) fn require_shape(&self, operation: &str, shape: &Shape) -> Result<()> {
         let Some(expected) = &self.input_shape else {
             return Ok(());
         };

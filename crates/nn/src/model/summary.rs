@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use autograd::{Graph, GraphNode};
 use tensor::{Float, Shape};
 
 use super::Sequential;
@@ -85,6 +86,44 @@ impl<T: Float> Sequential<T> {
             parameter_bytes: parameters.saturating_mul(size_of::<T>()),
             activation_bytes: outputs.saturating_mul(size_of::<T>()),
         })
+    }
+
+    /// The layers as a graph to be drawn: outputs without the batch axis stand on the edges, the
+    /// number of its parameters beside each layer.
+    ///
+    /// ```
+    /// use nn::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Conv2d::new(32, [3, 3]).input_shape(&[28, 28, 1]));
+    /// model.add(Flatten::new());
+    /// model.add(Dense::new(10));
+    /// let picture = model.graph()?.to_svg()?;
+    /// assert!(picture.contains("320 parameters") && picture.contains("26×26×32"));
+    /// # Ok::<(), nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the model is not built.
+    pub fn graph(&self) -> Result<Graph> {
+        let summary = self.summary()?;
+        let mut nodes: Vec<GraphNode> = Vec::new();
+        let mut previous = None;
+        for (row, stage) in summary.rows.iter().zip(&self.layers) {
+            let mut inputs = Vec::from_iter(previous);
+            if row.parameters > 0 {
+                let text = format!("{} parameters", grouped(row.parameters));
+                inputs.push(nodes.len());
+                nodes.push(GraphNode::variable(text, row.parameters));
+            }
+            let mut node = GraphNode::operation(&row.label, &row.output, inputs);
+            if previous.is_none() {
+                node = node.on_constant(stage.input_shape().cloned().unwrap_or_default());
+            }
+            node.scope = stage.name().to_string();
+            previous = Some(nodes.len());
+            nodes.push(node);
+        }
+        Ok(Graph::new(nodes)?)
     }
 
     /// Prints [`Sequential::summary`].

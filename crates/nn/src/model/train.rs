@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Index;
 
 use autograd::{Tape, Var, section};
-use tensor::{Error, Float, Tensor};
+use tensor::{Error, Float, Shape, Tensor};
 
 use super::Sequential;
 use super::forward::{BATCH, Mode};
@@ -202,7 +202,7 @@ impl<T: Float> Sequential<T> {
     pub fn evaluate(&self, x: impl Into<Inputs>, y: impl Into<Array>) -> Result<Scores> {
         let (x, y) = (x.into(), y.into());
         let compiled = self.require_compiled("evaluate")?;
-        self.check_pair("evaluate", &x, &y)?;
+        self.check_pair("evaluate", x.shape(), &y)?;
         let mut running = Running::default();
         let weights = self.constants();
         let mut start = 0;
@@ -234,18 +234,18 @@ impl<T: Float> Sequential<T> {
         if self.input_shape.is_none() {
             self.build_for(&x.sample_shape())?;
         }
-        self.check_pair("train_on_batch", &x, &y)?;
+        self.check_pair("train_on_batch", x.shape(), &y)?;
         let mut running = Running::default();
         self.step(&x.to_tensor()?, &Targets::new(&y)?, &mut running)?;
         Ok(running.scores(self.require_compiled("train_on_batch")?))
     }
 
     /// Checks that there are samples, as many targets, and that both fit the model and its loss.
-    pub(crate) fn check_pair(&self, operation: &str, x: &Inputs, y: &Array) -> Result<()> {
-        let (samples, targets) = (x.len(), samples::count(y));
+    pub(crate) fn check_pair(&self, operation: &str, x: &Shape, y: &Array) -> Result<()> {
+        let (samples, targets) = (x.first().copied().unwrap_or(0), samples::count(y));
         if samples == 0 {
             return Err(Error::value(operation, "there are no samples")
-                .with("x", x.shape())
+                .with("x", x)
                 .into());
         }
         if samples != targets {
@@ -253,11 +253,12 @@ impl<T: Float> Sequential<T> {
                 operation,
                 format!("there are {samples} samples but {targets} targets"),
             )
-            .with("x", x.shape())
+            .with("x", x)
             .with("y", y.shape())
             .into());
         }
-        self.require_fit(operation, x)?;
+        self.require_built()?;
+        self.require_shape(operation, x)?;
         match self.output_shape() {
             Some(output) => {
                 let targets = Targets::new(y)?;
@@ -277,16 +278,12 @@ impl<T: Float> Sequential<T> {
         running: &mut Running,
     ) -> Result<()> {
         let compiled = self.require_compiled("fit")?;
-        let mode = Mode {
-            training_step: Some(compiled.state.iterations),
-            without_last_activation: self.loss_absorbs_activation(compiled),
-        };
+        let mode = self.training_mode(compiled);
         let gradients = {
             let tape = Tape::new();
             let weights = self.variables(&tape);
             let input = Var::constant(x.clone());
-            let output = self.run(input, &weights, mode, &mut |_, _| Ok(()))?;
-            let loss = tape.scope("loss", || self.loss_of(compiled, &output, targets))?;
+            let (output, loss) = self.recorded_loss(compiled, input, targets, &weights)?;
             let value = loss.item()?.to_f64();
             if !value.is_finite() {
                 return Err(self.not_finite(x, value, mode).into());
@@ -394,6 +391,68 @@ impl<T: Float> Sequential<T> {
             optimizer.update(state.iterations, &mut parameter.value, gradient, slots)?;
         }
         Ok(())
+    }
+
+    /// The loss of a training step, recorded on the tape of `weights` and not followed by a step of
+    /// the optimizer: dropout acts, and the loss takes over the last activation where it can. For
+    /// training loops of one's own, derivatives of any order, and pictures of the graph.
+    ///
+    /// ```
+    /// use autograd::{Tape, Var};
+    /// use nn::prelude::*;
+    ///
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(2).input_shape(&[3]));
+    /// model.add(Activation::softmax());
+    /// model.compile(CategoricalCrossentropy::new(), Adam::default(), None::<Accuracy>)?;
+    ///
+    /// let tape = Tape::new();
+    /// let weights = model.variables(&tape);
+    /// let x = Var::from(Tensor::from([[1.0_f32, 2.0, 3.0]]));
+    /// let loss = model.training_loss(&x, &Tensor::from([[0.0_f32, 1.0]]), &weights)?;
+    /// assert_eq!(loss.backward()?.of(&weights[0])?.shape(), &[3, 2]);
+    /// # Ok::<(), nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the model is not compiled or not built, or samples, targets or weights do not fit.
+    pub fn training_loss(
+        &self,
+        x: &Var<T>,
+        y: impl Into<Array>,
+        weights: &[Var<T>],
+    ) -> Result<Var<T>> {
+        let y = y.into();
+        let compiled = self.require_compiled("training_loss")?;
+        self.check_pair("training_loss", x.shape(), &y)?;
+        self.require_weights("training_loss", weights)?;
+        let (_, loss) = self.recorded_loss(compiled, x.clone(), &Targets::new(&y)?, weights)?;
+        Ok(loss)
+    }
+
+    fn training_mode(&self, compiled: &Compiled<T>) -> Mode {
+        Mode {
+            training_step: Some(compiled.state.iterations),
+            without_last_activation: self.loss_absorbs_activation(compiled),
+        }
+    }
+
+    /// The model's output, perhaps without the last activation, and the loss.
+    fn recorded_loss(
+        &self,
+        compiled: &Compiled<T>,
+        x: Var<T>,
+        targets: &Targets<T>,
+        weights: &[Var<T>],
+    ) -> Result<(Var<T>, Var<T>)> {
+        let mode = self.training_mode(compiled);
+        let output = self.run(x, weights, mode, &mut |_, _| Ok(()))?;
+        let loss = || self.loss_of(compiled, &output, targets);
+        let loss = match output.tape() {
+            Some(tape) => tape.scope("loss", loss)?,
+            None => section("loss", loss)?,
+        };
+        Ok((output, loss))
     }
 
     fn loss_absorbs_activation(&self, compiled: &Compiled<T>) -> bool {

@@ -178,7 +178,7 @@ impl<T: Float> Sequential<T> {
         if self.input_shape().is_none() && !x.is_empty() {
             self.build_for(&x.sample_shape())?;
         }
-        self.check_pair("fit", &x, &y)?;
+        self.check_pair("fit", x.shape(), &y)?;
         if fit.batch_size == 0 {
             return Err(Error::value("fit", "the batch size is 0")
                 .fix("use at least 1")
@@ -187,7 +187,7 @@ impl<T: Float> Sequential<T> {
         fit.cut_validation(&mut x, &mut y)?;
         if let Validation::Data(held) = &fit.validation {
             let (x, y) = &**held;
-            self.check_pair("validation data", x, y)?;
+            self.check_pair("validation data", x.shape(), y)?;
         }
         let mut callbacks = std::mem::take(&mut fit.callbacks);
         for callback in &mut callbacks {
