@@ -61,11 +61,18 @@ impl Stack {
     }
 }
 
+/// An edge from one cell to another, and the points that it passes between their boxes.
+pub(super) struct Route {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) between: Vec<(f64, f64)>,
+}
+
 /// A graph with a place for everything.
 pub(super) struct Arrangement {
     pub(super) cells: Vec<Cell>,
-    /// Edges between cells: from, to, and the points they pass between the boxes.
-    pub(super) routes: Vec<(usize, usize, Vec<(f64, f64)>)>,
+    /// Edges between cells.
+    pub(super) routes: Vec<Route>,
     /// For each node the cell it stands in.
     pub(super) cell_of: Vec<Option<usize>>,
     /// For each node 0 if the forward pass recorded it, 1 for the first derivative, and so on.
@@ -232,7 +239,8 @@ impl Arrangement {
             for from in inputs[cell.node].iter().filter_map(|&i| self.cell_of[i]) {
                 if from != to {
                     plan.add_edge(Arrow::simple(""), handles[from], handles[to]);
-                    self.routes.push((from, to, Vec::new()));
+                    let between = Vec::new();
+                    self.routes.push(Route { from, to, between });
                 }
             }
         }
@@ -245,8 +253,8 @@ impl Arrangement {
             let centre = plan.element(handle).position().center();
             (cell.x, cell.y) = (centre.x, centre.y);
         }
-        for ((_, _, points), path) in self.routes.iter_mut().zip(paths.0) {
-            *points = path;
+        for (route, path) in self.routes.iter_mut().zip(paths.0) {
+            route.between = path;
         }
     }
 

@@ -223,11 +223,11 @@ impl Drawing<'_> {
 
     fn lines(&mut self) {
         let graph = self.graph;
-        for (from, to, points) in std::mem::take(&mut self.plan.routes) {
-            let [from, to] = [from, to].map(|cell| self.plan.cells[cell].node);
+        for route in std::mem::take(&mut self.plan.routes) {
+            let [from, to] = [route.from, route.to].map(|cell| self.plan.cells[cell].node);
             if let [Some(start), Some(end)] = [from, to].map(|node| self.item_of[node]) {
                 let role = role_of_edge(graph, from, to);
-                self.arrow(role, start, end, false, &points);
+                self.arrow(role, start, end, false, &route.between);
             }
         }
         for (index, node) in graph.nodes.iter().enumerate() {
