@@ -98,7 +98,7 @@ impl<T: Float> Sequential<T> {
         if self.input_shape().is_none() {
             self.build_for(&x.sample_shape())?;
         }
-        self.check_pair("profile", &x, &y)?;
+        self.check_pair("profile", x.shape(), &y)?;
         let weights = self.weights();
         let state = self.compiled().map(|compiled| compiled.state().clone());
         let traces = self.watched_steps(&x, &y, steps.max(1));
