@@ -23,34 +23,24 @@ const START: [f64; 2] = [0.001, 0.5];
 fn main() -> Result<()> {
     let (steps, updates) = (60, 40);
     let problem = Problem::new(40)?;
-    println!(
-        "A network of {HIDDEN} hidden units is trained for {steps} steps; its learning rate and"
-    );
-    println!("momentum by the gradient of the loss after the last step.\n");
+    println!("A network of {HIDDEN} hidden units is trained for {steps} steps; its learning rate");
+    println!("and momentum by the gradient of the loss after the last step.\n");
     println!("update  learning rate   momentum  loss after {steps}");
     let path = learn_rates(&problem, steps, updates)?;
     for (update, found) in path.iter().enumerate().step_by(5) {
-        let Found {
-            rate,
-            momentum,
-            loss,
-        } = found;
+        let (rate, momentum, loss) = (found.rate, found.momentum, found.loss);
         println!("{update:>6} {rate:>14.5} {momentum:>10.4} {loss:>14.6}");
     }
     let (first, last) = (&path[0], &path[updates]);
-    println!(
-        "\nThe loss after training is {:.1} times smaller.",
-        first.loss / last.loss
-    );
+    let ratio = first.loss / last.loss;
+    println!("\nThe loss after training is {ratio:.1} times smaller.");
     println!("\nNeighbours of the rate that was found, with its momentum:\n");
     println!("learning rate   loss after {steps}");
     for factor in [0.1, 0.5, 1.0, 2.0, 10.0] {
         let rate = factor * last.rate;
         let hyper = Var::from(hyperparameters(rate, last.momentum));
-        println!(
-            "{rate:>13.5} {:>15.3e}",
-            problem.train(&hyper, steps)?.item()?
-        );
+        let loss = problem.train(&hyper, steps)?.item()?;
+        println!("{rate:>13.5} {loss:>15.3e}");
     }
     Ok(())
 }

@@ -21,35 +21,26 @@ const START: f64 = -1.0;
 const ENDS: [f64; 2] = [-5.0, 5.0];
 
 fn main() -> nn::Result<()> {
-    println!(
-        "u_t + 6 u u_x + u_xxx = 0 for x in −5 .. 5, t in 0 .. 1: a soliton of speed {SPEED}\n"
-    );
-    println!(
-        "{:>6} {:>12} {:>12} {:>16}",
-        "step", "equation²", "edge²", "relative error"
-    );
+    println!("u_t + 6 u u_x + u_xxx = 0, x in −5 .. 5, t in 0 .. 1: a soliton of speed {SPEED}\n");
+    println!("  step    equation²        edge²   relative error");
     let mut model = network(24)?;
     let places = [rectangle(500, 1)?, edge(50)?];
-    solve(&mut model, &places, 3000, |step, losses, model| {
+    let report = |step, [equation, edge]: [f64; 2], model: &Sequential<f64>| {
         if step % 500 == 0 {
-            let [equation, edge] = losses;
-            println!(
-                "{step:>6} {equation:>12.2e} {edge:>12.2e} {:>16.5}",
-                relative_error(model)?
-            );
+            let error = relative_error(model)?;
+            println!("{step:>6} {equation:>12.2e} {edge:>12.2e} {error:>16.5}");
         }
         Ok(())
-    })?;
+    };
+    solve(&mut model, &places, 3000, report)?;
     println!("\nThe wave at time 1, of which the network was told the ends only:\n");
     println!("{:>6} {:>10} {:>10}", "x", "exact", "network");
     for x in (-4..=4).map(f64::from) {
         let network = model.predict(Tensor::from([[x, 1.0]]))?.item()?;
         println!("{x:>6} {:>10.5} {network:>10.5}", soliton(x, 1.0));
     }
-    println!(
-        "\nRelative error in the whole rectangle: {:.5}",
-        relative_error(&model)?
-    );
+    let error = relative_error(&model)?;
+    println!("\nRelative error in the whole rectangle: {error:.5}");
     Ok(())
 }
 
