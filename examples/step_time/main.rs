@@ -92,7 +92,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let labels: Vec<i64> = (0..sizes.batch as i64)
         .map(|image| image % sizes.classes as i64)
         .collect();
-    let y = to_categorical(&Tensor::from(labels), sizes.classes)?;
+    let y = to_categorical(Tensor::from(labels), sizes.classes)?;
 
     let mut found = json!({ "program": "Tapir", "threads": rayon::current_num_threads() });
     if !sizes.inference_only {
