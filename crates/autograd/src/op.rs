@@ -6,7 +6,7 @@ use std::panic::Location;
 use smallvec::SmallVec;
 use tensor::{Error, ErrorKind, Float, Result, Shape, Tensor};
 
-use crate::tape::{CONSTANT, NodeId, Operation, Tape};
+use crate::tape::{CONSTANT, Kind, NodeId, Operation, Tape};
 use crate::trace::{self, SpanKind};
 use crate::var::{Recording, Var, recording};
 
@@ -77,6 +77,13 @@ pub trait Op<T: Float>: 'static {
         true
     }
 
+    /// Whether [`Op::vjp`] begins by setting `dy` to 0 where the output, which it saves, is not
+    /// positive, as the rectifier's does. Whoever computes `dy` may then do so on the way; `vjp`
+    /// finds out by [`Backward::is_gated`].
+    fn gates_gradient(&self) -> bool {
+        false
+    }
+
     /// Floating-point operations of `forward`, for summaries; by default one per output element.
     fn flops(&self, _inputs: &[&Shape], output: &Shape) -> u64 {
         output.elements() as u64
@@ -110,6 +117,9 @@ pub(crate) trait Rule<T: Float>: 'static {
     fn compute(&self, inputs: &[&Var<T>]) -> Result<Tensor<T>>;
     fn saves(&self) -> Saves;
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>>;
+    fn gates_gradient(&self) -> bool {
+        false
+    }
 
     /// [`Op::apply`].
     #[track_caller]
@@ -146,6 +156,13 @@ impl<T: Float> Recorded<T> {
         match self {
             Recorded::Op(op) => op.vjp(at, dy),
             Recorded::Rule(rule) => rule.vjp(at, dy),
+        }
+    }
+
+    pub(crate) fn gates_gradient(&self) -> bool {
+        match self {
+            Recorded::Op(op) => op.gates_gradient(),
+            Recorded::Rule(rule) => rule.gates_gradient(),
         }
     }
 
@@ -415,6 +432,10 @@ pub struct Backward<'a, T: Float> {
     pub(crate) id: NodeId,
     pub(crate) operation: &'a Operation<T>,
     pub(crate) wanted: &'a [bool],
+    /// Values whose gradients were asked for by name.
+    pub(crate) targets: Option<&'a [NodeId]>,
+    /// Whether `dy` is 0 already where the output is not positive.
+    pub(crate) gated: bool,
     /// Memory for the list of gradients, used again for every operation.
     pub(crate) spare: Cell<Vec<Slot<T>>>,
     /// Whether saved values come back tracked, so that the derivative records itself.
@@ -513,6 +534,37 @@ impl<'a, T: Float> Backward<'a, T> {
         gradient.sum_to(&self.input_shape(index)?)
     }
 
+    /// The value whose positive elements alone let a gradient through, if input `index` comes from
+    /// an operation that [gates its gradient](Op::gates_gradient): its output, which is the input
+    /// itself. A gradient that is 0 elsewhere may be given by [`InputGradients::of_gated`].
+    ///
+    /// `None` where somebody else sees the gradient: a hook, a caller who asked for it, or a
+    /// recorded reverse pass.
+    pub fn gate(&self, index: usize) -> Option<Tensor<T>> {
+        let &id = self.operation.inputs.get(index)?;
+        let is_seen = self.tracked
+            || self.targets.is_some_and(|targets| targets.contains(&id))
+            || self.tape.0.has_hooks(id);
+        if id == CONSTANT || is_seen {
+            return None;
+        }
+        let nodes = self.tape.0.nodes.borrow();
+        match &nodes[id].kind {
+            Kind::Operation(producer)
+                if producer.op.gates_gradient() && producer.saves.has_output() =>
+            {
+                producer.saved.last().cloned()
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether `dy` is 0 already where the output is not positive; only ever so for operations
+    /// that [gate their gradient](Op::gates_gradient).
+    pub fn is_gated(&self) -> bool {
+        self.gated
+    }
+
     /// Whether the gradient of input `index` is wanted.
     pub fn wants(&self, index: usize) -> bool {
         self.wanted.get(index).copied().unwrap_or(false)
@@ -549,7 +601,8 @@ pub(crate) enum Slot<T: Float> {
     Unwanted,
     /// It is wanted and was not computed yet.
     Missing,
-    Given(Var<T>),
+    /// The gradient, and whether it is gated.
+    Given(Var<T>, bool),
 }
 
 impl<T: Float> InputGradients<T> {
@@ -559,8 +612,24 @@ impl<T: Float> InputGradients<T> {
     /// # Errors
     /// Those of `compute`.
     pub fn of(mut self, index: usize, compute: impl FnOnce() -> Result<Var<T>>) -> Result<Self> {
-        if let Some(slot @ (Slot::Missing | Slot::Given(_))) = self.slots.get_mut(index) {
-            *slot = Slot::Given(compute()?);
+        if let Some(slot @ (Slot::Missing | Slot::Given(..))) = self.slots.get_mut(index) {
+            *slot = Slot::Given(compute()?, false);
+        }
+        Ok(self)
+    }
+
+    /// [`InputGradients::of`] for a gradient that is 0 wherever [`Backward::gate`] of this input
+    /// is not positive.
+    ///
+    /// # Errors
+    /// Those of `compute`.
+    pub fn of_gated(
+        mut self,
+        index: usize,
+        compute: impl FnOnce() -> Result<Var<T>>,
+    ) -> Result<Self> {
+        if let Some(slot @ (Slot::Missing | Slot::Given(..))) = self.slots.get_mut(index) {
+            *slot = Slot::Given(compute()?, true);
         }
         Ok(self)
     }

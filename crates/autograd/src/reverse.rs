@@ -74,8 +74,11 @@ impl<'a, T: Float> Reverse<'a, T> {
         };
         tape.check()?;
         let mut pass = Pass::new(tape, last, &self)?;
-        pass.pending
-            .add(last, self.first_gradient()?, self.create_graph)?;
+        let first = Contribution {
+            gradient: self.first_gradient()?,
+            gated: false,
+        };
+        pass.pending.add(last, first, self.create_graph)?;
         for id in (0..=last).rev() {
             if let Some(gradient) = pass.pending.take(id) {
                 pass.step(id, gradient)?;
@@ -144,7 +147,11 @@ impl<'a, T: Float> Pass<'a, T> {
     }
 
     /// Hands the complete gradient of node `id` on to its inputs.
-    fn step(&mut self, id: NodeId, mut gradient: Var<T>) -> Result<()> {
+    fn step(&mut self, id: NodeId, complete: Contribution<T>) -> Result<()> {
+        let Contribution {
+            mut gradient,
+            gated,
+        } = complete;
         for hook in self.tape.0.hooks_of(id) {
             let replaced = hook(&gradient)?;
             if replaced.shape() != gradient.shape() {
@@ -186,14 +193,20 @@ impl<'a, T: Float> Pass<'a, T> {
                 }
             }
         };
-        let result = self.hand_on(id, &operation, &gradient);
+        let result = self.hand_on(id, &operation, &gradient, gated);
         if self.keep_graph {
             self.tape.0.nodes.borrow_mut()[id].kind = Kind::Operation(operation);
         }
         result
     }
 
-    fn hand_on(&mut self, id: NodeId, operation: &Operation<T>, gradient: &Var<T>) -> Result<()> {
+    fn hand_on(
+        &mut self,
+        id: NodeId,
+        operation: &Operation<T>,
+        gradient: &Var<T>,
+        gated: bool,
+    ) -> Result<()> {
         let relevant = self.relevant.as_deref();
         let mut wanted: SmallVec<[bool; 8]> = SmallVec::new();
         for &input in &operation.inputs {
@@ -212,6 +225,8 @@ impl<'a, T: Float> Pass<'a, T> {
             id,
             operation,
             wanted: &wanted,
+            targets: self.targets.as_deref(),
+            gated,
             spare: Cell::new(std::mem::take(&mut self.spare)),
             tracked: self.create_graph,
         };
@@ -219,15 +234,16 @@ impl<'a, T: Float> Pass<'a, T> {
         let mut slots = operation.op.vjp(&at, gradient)?.into_slots();
         self.note(start, id);
         for (index, slot) in slots.drain(..).enumerate() {
-            let gradient = match slot {
+            let (gradient, gated) = match slot {
                 Slot::Unwanted => continue,
-                Slot::Missing => None,
-                Slot::Given(gradient) => Some(gradient),
+                Slot::Missing => (None, false),
+                Slot::Given(gradient, gated) => (Some(gradient), gated),
             };
             let gradient = self.checked(id, operation, index, gradient)?;
             let input = operation.inputs[index];
             let start = self.recorded();
-            self.pending.add(input, gradient, self.create_graph)?;
+            let contribution = Contribution { gradient, gated };
+            self.pending.add(input, contribution, self.create_graph)?;
             self.note(start, input);
         }
         self.spare = slots;
@@ -308,11 +324,20 @@ fn relevant_nodes<T: Float>(tape: &Tape<T>, last: NodeId, targets: &[NodeId]) ->
     relevant
 }
 
+/// The gradient of a value by one of its uses, or by all so far.
+struct Contribution<T: Float> {
+    gradient: Var<T>,
+    /// Whether it is 0 wherever the value is not positive; see [`Op::gates_gradient`].
+    ///
+    /// [`Op::gates_gradient`]: crate::Op::gates_gradient
+    gated: bool,
+}
+
 /// Gradients that wait for their node's turn. A pass over a long chain holds one at a time, so
 /// they live in a small pool that a table of four bytes a node points into.
 struct Pending<T: Float> {
     slot_of: Vec<u32>,
-    slots: Vec<Option<Var<T>>>,
+    slots: Vec<Option<Contribution<T>>>,
     free: Vec<u32>,
 }
 
@@ -328,27 +353,33 @@ impl<T: Float> Pending<T> {
     }
 
     /// Adds a contribution to the gradient of node `id`: the one place where gradients accumulate.
-    fn add(&mut self, id: NodeId, gradient: Var<T>, tracked: bool) -> Result<()> {
+    fn add(&mut self, id: NodeId, new: Contribution<T>, tracked: bool) -> Result<()> {
         let slot = self.slot_of[id as usize];
         if slot == NONE {
             let slot = self.free.pop().unwrap_or_else(|| {
                 self.slots.push(None);
                 self.slots.len() as u32 - 1
             });
-            self.slots[slot as usize] = Some(gradient);
+            self.slots[slot as usize] = Some(new);
             self.slot_of[id as usize] = slot;
             return Ok(());
         }
         let slot = &mut self.slots[slot as usize];
-        *slot = match slot.take() {
-            None => Some(gradient),
-            Some(sum) if tracked => Some(sum.add(&gradient)?),
-            Some(sum) => Some(Var::constant(sum.into_value() + gradient.value())),
+        let Some(sum) = slot.take() else {
+            *slot = Some(new);
+            return Ok(());
         };
+        let gradient = if tracked {
+            sum.gradient.add(&new.gradient)?
+        } else {
+            Var::constant(sum.gradient.into_value() + new.gradient.value())
+        };
+        let gated = sum.gated && new.gated;
+        *slot = Some(Contribution { gradient, gated });
         Ok(())
     }
 
-    fn take(&mut self, id: NodeId) -> Option<Var<T>> {
+    fn take(&mut self, id: NodeId) -> Option<Contribution<T>> {
         let slot = std::mem::replace(&mut self.slot_of[id as usize], NONE);
         if slot == NONE {
             return None;

@@ -285,6 +285,10 @@ impl<T: Float> Record<T> {
         self.hooks.borrow_mut().entry(id).or_default().push(hook);
     }
 
+    pub(crate) fn has_hooks(&self, id: NodeId) -> bool {
+        self.hooks.borrow().contains_key(&id)
+    }
+
     /// The hooks of node `id`, in the order of their registration.
     pub(crate) fn hooks_of(&self, id: NodeId) -> Vec<Hook<T>> {
         let hooks = self.hooks.borrow();

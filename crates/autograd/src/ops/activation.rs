@@ -4,7 +4,6 @@
 use tensor::{Float, Result, Tensor};
 
 use crate::op::{Backward, InputGradients, Inputs, Op, Rule, Saves};
-use crate::ops::Rule1;
 use crate::samples::OpEntry;
 use crate::var::{Var, unwrap};
 
@@ -14,20 +13,7 @@ impl<T: Float> Var<T> {
     #[must_use]
     #[track_caller]
     pub fn relu(&self) -> Var<T> {
-        unwrap(
-            const {
-                &Rule1 {
-                    name: "relu",
-                    forward: |x| Ok(x.relu()),
-                    saves: Saves::OUTPUT,
-                    vjp: |at, dy| {
-                        let y = at.output()?;
-                        at.gradients().of(0, || relu_gradient(y.value(), dy))
-                    },
-                }
-            }
-            .apply(&[self]),
-        )
+        unwrap(const { &Relu }.apply(&[self]))
     }
 
     /// `x` above 0, `slope · x` below. Derivative: 1 above 0, `slope` at 0 and below.
@@ -46,9 +32,37 @@ impl<T: Float> Var<T> {
     }
 }
 
+struct Relu;
+
+impl<T: Float> Rule<T> for Relu {
+    fn name(&self) -> &'static str {
+        "relu"
+    }
+    fn compute(&self, inputs: &[&Var<T>]) -> Result<Tensor<T>> {
+        Ok(inputs[0].value().relu())
+    }
+    fn saves(&self) -> Saves {
+        Saves::OUTPUT
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        at.gradients().of(0, || relu_gradient(at, dy))
+    }
+    fn gates_gradient(&self) -> bool {
+        true
+    }
+}
+
+/// `dy` where the rectifier's output, which the operation saves, is positive or NaN.
+pub(crate) fn relu_gradient<T: Float>(at: &Backward<'_, T>, dy: &Var<T>) -> Result<Var<T>> {
+    if at.is_gated() {
+        return Ok(dy.clone());
+    }
+    gated(at.output()?.value(), dy)
+}
+
 /// 0 where the rectifier's output `y` is 0, else `dy`, also for NaN. A step has derivative 0, so `y` is a
 /// constant here.
-pub(crate) fn relu_gradient<T: Float>(y: &Tensor<T>, dy: &Var<T>) -> Result<Var<T>> {
+pub(crate) fn gated<T: Float>(y: &Tensor<T>, dy: &Var<T>) -> Result<Var<T>> {
     ReluGradient { y: y.clone() }.apply(&[dy])
 }
 
@@ -72,7 +86,7 @@ impl<T: Float> Op<T> for ReluGradient<T> {
         size_of_val(&T::ZERO) * self.y.len()
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
-        at.gradients().of(0, || relu_gradient(&self.y, dy))
+        at.gradients().of(0, || gated(&self.y, dy))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tensor::{Conv2dOptions, Conv2dParams, Float, Result, Shape, Tensor};
 
-use super::activation::relu_gradient;
+use super::activation::{gated, relu_gradient};
 use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
 use crate::samples::OpEntry;
 use crate::var::Var;
@@ -60,6 +60,7 @@ impl<T: Float> Var<T> {
         InputGradient {
             options: *options,
             input: input.into(),
+            gate: None,
         }
         .apply(&[self, filters])
     }
@@ -138,14 +139,25 @@ fn gradients<T: Float>(
     dy: &Var<T>,
     options: &Conv2dOptions,
 ) -> Result<InputGradients<T>> {
-    at.gradients()
-        .of(0, || {
+    let gate = at.gate(0);
+    let gradients = if gate.is_some() {
+        at.gradients().of_gated(0, || {
+            let op = InputGradient {
+                options: *options,
+                input: at.input_shape(0)?,
+                gate,
+            };
+            op.apply(&[dy, &at.input(1)?])
+        })?
+    } else {
+        at.gradients().of(0, || {
             dy.conv2d_input_gradient(&at.input(1)?, &at.input_shape(0)?, options)
         })?
-        .of(1, || {
-            let x = at.input(0)?;
-            x.conv2d_filter_gradient(dy, &at.input_shape(1)?, options)
-        })
+    };
+    gradients.of(1, || {
+        let x = at.input(0)?;
+        x.conv2d_filter_gradient(dy, &at.input_shape(1)?, options)
+    })
 }
 
 struct Conv2d {
@@ -200,11 +212,14 @@ impl<T: Float> Op<T> for Conv2dBias {
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         let dz = if self.relu {
-            relu_gradient(at.output()?.value(), dy)?
+            relu_gradient(at, dy)?
         } else {
             dy.clone()
         };
         gradients(at, &dz, &self.options)?.of(2, || dz.sum([0, 1, 2]))
+    }
+    fn gates_gradient(&self) -> bool {
+        self.relu
     }
     fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
         match inputs {
@@ -214,23 +229,32 @@ impl<T: Float> Op<T> for Conv2dBias {
     }
 }
 
-struct InputGradient {
+struct InputGradient<T: Float> {
     options: Conv2dOptions,
     input: Shape,
+    /// Lets the gradient through where it is positive.
+    gate: Option<Tensor<T>>,
 }
 
-impl<T: Float> Op<T> for InputGradient {
+impl<T: Float> Op<T> for InputGradient<T> {
     fn name(&self) -> &str {
         "conv2d_input_gradient"
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [dy, w] = inputs.exactly()?;
-        dy.conv2d_input_gradient(w, &self.input, &self.options)
+        match &self.gate {
+            Some(gate) => dy.conv2d_input_gradient_gated(w, gate, &self.options),
+            None => dy.conv2d_input_gradient(w, &self.input, &self.options),
+        }
     }
     fn saves(&self) -> Saves {
         Saves::INPUTS.for_others()
     }
     fn vjp(&self, at: &Backward<'_, T>, ddx: &Var<T>) -> Result<InputGradients<T>> {
+        let ddx = &match &self.gate {
+            Some(gate) => gated(gate, ddx)?,
+            None => ddx.clone(),
+        };
         at.gradients()
             .of(0, || ddx.conv2d(&at.input(1)?, &self.options))?
             .of(1, || {

@@ -2,6 +2,7 @@
 
 use tensor::{Float, Pool2dOptions, PoolIndices, Result, Shape, Tensor};
 
+use super::activation::gated;
 use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
 use crate::samples::OpEntry;
 use crate::var::{Var, is_recording};
@@ -61,7 +62,9 @@ impl<T: Float> Op<T> for MaxPool2d {
         self.indices.as_ref().map_or(0, PoolIndices::bytes)
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
-        at.gradients().of(0, || {
+        let gate = at.gate(0);
+        let is_gated = gate.is_some();
+        let gradient = || {
             let Some(indices) = self.indices.clone() else {
                 unreachable!("a recorded pooling has run forward");
             };
@@ -69,9 +72,15 @@ impl<T: Float> Op<T> for MaxPool2d {
                 options: self.options,
                 indices,
                 input: at.input_shape(0)?,
+                gate,
             }
             .apply(&[dy])
-        })
+        };
+        if is_gated {
+            at.gradients().of_gated(0, gradient)
+        } else {
+            at.gradients().of(0, gradient)
+        }
     }
     fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
         inputs.first().map_or(0, |x| x.elements() as u64)
@@ -79,19 +88,24 @@ impl<T: Float> Op<T> for MaxPool2d {
 }
 
 /// The gradients at the places that won.
-struct MaxPool2dGradient {
+struct MaxPool2dGradient<T: Float> {
     options: Pool2dOptions,
     indices: PoolIndices,
     input: Shape,
+    /// Lets the gradient through where it is positive.
+    gate: Option<Tensor<T>>,
 }
 
-impl<T: Float> Op<T> for MaxPool2dGradient {
+impl<T: Float> Op<T> for MaxPool2dGradient<T> {
     fn name(&self) -> &str {
         "max_pool2d_gradient"
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [dy] = inputs.exactly()?;
-        dy.max_pool2d_gradient(&self.indices, &self.input, &self.options)
+        match &self.gate {
+            Some(gate) => dy.max_pool2d_gradient_gated(&self.indices, gate, &self.options),
+            None => dy.max_pool2d_gradient(&self.indices, &self.input, &self.options),
+        }
     }
     fn saves(&self) -> Saves {
         Saves::NOTHING
@@ -101,6 +115,10 @@ impl<T: Float> Op<T> for MaxPool2dGradient {
     }
     fn vjp(&self, at: &Backward<'_, T>, ddx: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients().of(0, || {
+            let ddx = &match &self.gate {
+                Some(gate) => gated(gate, ddx)?,
+                None => ddx.clone(),
+            };
             MaxPool2dGather {
                 options: self.options,
                 indices: self.indices.clone(),
@@ -136,6 +154,7 @@ impl<T: Float> Op<T> for MaxPool2dGather {
                 options: self.options,
                 indices: self.indices.clone(),
                 input: at.input_shape(0)?,
+                gate: None,
             }
             .apply(&[dy])
         })

@@ -120,17 +120,32 @@ impl<T: Float> Tensor<T> {
         input: &[usize],
         options: &Conv2dOptions,
     ) -> Result<Tensor<T>> {
-        let operation = "conv2d_input_gradient";
-        let params = Conv2dParams::resolve(operation, input, filters.shape(), options)?;
-        check_gradient(operation, self.shape(), &params)?;
-        let (dy, w) = (
-            self.try_contiguous(operation)?,
-            filters.try_contiguous(operation)?,
-        );
-        build(operation, params.input_shape(), |dx| {
-            let kernel = T::kernels().conv.input_gradient;
-            kernel(&params, Execution::best(), slice(&dy), slice(&w), dx)
-        })
+        input_gradient(self, filters, input, None, options)
+    }
+
+    /// [`Tensor::conv2d_input_gradient`] where `gate`, which has the shape of the input, is
+    /// positive or NaN, and 0 elsewhere, in one pass over memory: the gradient with respect to what
+    /// a rectifier got, if `gate` is what it gave.
+    ///
+    /// ```
+    /// use tensor::{Conv2dOptions, Tensor};
+    /// let dy = Tensor::<f32>::ones([1, 1, 3, 1])?;
+    /// let w = Tensor::full([1, 1, 1, 1], 2.0)?;
+    /// let gate = Tensor::from_vec(vec![0.5, 0.0, 3.0], [1, 1, 3, 1])?;
+    /// let dx = dy.conv2d_input_gradient_gated(&w, &gate, &Conv2dOptions::new())?;
+    /// assert_eq!(dx.to_vec(), [2.0, 0.0, 2.0]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Tensor::conv2d_input_gradient`].
+    pub fn conv2d_input_gradient_gated(
+        &self,
+        filters: &Tensor<T>,
+        gate: &Tensor<T>,
+        options: &Conv2dOptions,
+    ) -> Result<Tensor<T>> {
+        input_gradient(self, filters, gate.shape(), Some(gate), options)
     }
 
     /// The gradient of [`Tensor::conv2d`] with respect to its filters of shape `filters`; `self`
@@ -171,6 +186,30 @@ impl<T: Float> Tensor<T> {
             kernel(&params, Execution::best(), slice(&x), slice(&dy), dw)
         })
     }
+}
+
+fn input_gradient<T: Float>(
+    dy: &Tensor<T>,
+    filters: &Tensor<T>,
+    input: &[usize],
+    gate: Option<&Tensor<T>>,
+    options: &Conv2dOptions,
+) -> Result<Tensor<T>> {
+    let operation = "conv2d_input_gradient";
+    let params = Conv2dParams::resolve(operation, input, filters.shape(), options)?;
+    check_gradient(operation, dy.shape(), &params)?;
+    let (dy, w) = (
+        dy.try_contiguous(operation)?,
+        filters.try_contiguous(operation)?,
+    );
+    let gate = gate
+        .map(|gate| gate.try_contiguous(operation))
+        .transpose()?;
+    build(operation, params.input_shape(), |dx| {
+        let kernel = T::kernels().conv.input_gradient;
+        let gate = gate.as_ref().map(slice);
+        kernel(&params, Execution::best(), slice(&dy), slice(&w), gate, dx)
+    })
 }
 
 fn check_gradient(operation: &str, gradient: &Shape, params: &Conv2dParams) -> Result<()> {

@@ -11,7 +11,8 @@ use crate::conv::winograd::{self, Four, Two};
 use crate::error::{Error, Result};
 use crate::instances::Compiled;
 use crate::matmul::Epilogue;
-use crate::simd::Real;
+use crate::parallel::BLOCK;
+use crate::simd::{Real, vectorize_to_avx2};
 
 /// Numbers that the rows under a single target may take to be read in place between zeros.
 const LARGEST_COPY: usize = 1 << 18;
@@ -21,7 +22,7 @@ const NARROW: usize = 5;
 /// The entry points of one element type.
 pub(crate) struct ConvKernels<T: 'static> {
     pub(crate) forward: Forward<T>,
-    pub(crate) input_gradient: Linear<T>,
+    pub(crate) input_gradient: InputGradient<T>,
     pub(crate) filter_gradient: Linear<T>,
     /// F(4×4, 3×3) and F(2×2, 3×3), for types that have them.
     winograd: Option<[WinogradKernels<T>; 2]>,
@@ -29,6 +30,9 @@ pub(crate) struct ConvKernels<T: 'static> {
 
 /// Parameters, input, filters, epilogue, output.
 type Forward<T> = fn(&Conv2dParams, Execution, &[T], &[T], Epilogue<'_, T>, &mut [T]) -> Result<()>;
+/// Parameters, output's gradient, filters, gate, input's gradient.
+type InputGradient<T> =
+    fn(&Conv2dParams, Execution, &[T], &[T], Option<&[T]>, &mut [T]) -> Result<()>;
 /// Parameters, two operands, result.
 type Linear<T> = fn(&Conv2dParams, Execution, &[T], &[T], &mut [T]) -> Result<()>;
 
@@ -227,16 +231,19 @@ fn forward<T: Real + Compiled>(
         x,
         w,
         epilogue,
+        None,
         out,
     )
 }
 
-/// The gradient with respect to the input; overwrites `dx`.
+/// The gradient with respect to the input, 0 where `gate`, of its shape, is not positive;
+/// overwrites `dx`.
 fn input_gradient<T: Real + Compiled>(
     params: &Conv2dParams,
     execution: Execution,
     dy: &[T],
     w: &[T],
+    gate: Option<&[T]>,
     dx: &mut [T],
 ) -> Result<()> {
     let operation = "conv2d_input_gradient";
@@ -246,7 +253,11 @@ fn input_gradient<T: Real + Compiled>(
     plan.count(params);
     let kernels = match plan {
         Plan::Patches(patches) => {
-            return job::input_gradient(params, execution, patches, dy, w, dx);
+            job::input_gradient(params, execution, patches, dy, w, dx)?;
+            if let Some(gate) = gate {
+                keep_where_open(execution, gate, dx);
+            }
+            return Ok(());
         }
         Plan::Winograd(_, kernels) => kernels,
     };
@@ -260,8 +271,21 @@ fn input_gradient<T: Real + Compiled>(
         dy,
         w,
         epilogue,
+        gate,
         dx,
     )
+}
+
+/// `dx = 0` where `gate` is not positive (and not NaN).
+fn keep_where_open<T: Real>(execution: Execution, gate: &[T], dx: &mut [T]) {
+    execution.par.for_chunks(dx, BLOCK, |block, dx| {
+        let gate = &gate[block * BLOCK..][..dx.len()];
+        vectorize_to_avx2(execution.level, || {
+            for (dx, &gate) in dx.iter_mut().zip(gate) {
+                *dx = if gate <= T::ZERO { T::ZERO } else { *dx };
+            }
+        });
+    });
 }
 
 /// The gradient with respect to the filters; overwrites `dw`.

@@ -14,10 +14,13 @@ type Max<T, P> = fn(&Pool2dParams, Par, Level, &[T], &mut [T], &mut [P]);
 /// Parameters, execution, operand, positions, result.
 type Move<T, P> = fn(&Pool2dParams, Par, Level, &[T], &[P], &mut [T]);
 
+/// Parameters, execution, output's gradient, positions, gate, input's gradient.
+type Scatter<T, P> = fn(&Pool2dParams, Par, Level, &[T], &[P], Option<&[T]>, &mut [T]);
+
 /// What involves positions of type `P`.
 pub(crate) struct PositionKernels<T, P> {
     pub(super) max: Max<T, P>,
-    pub(super) scatter: Move<T, P>,
+    pub(super) scatter: Scatter<T, P>,
     pub(super) gather: Move<T, P>,
 }
 

@@ -177,13 +177,15 @@ fn max<T: Float>(params: &Pool2dParams, x: &[T], output: [usize; 3], values: &mu
     });
 }
 
-/// `dx[i] = Σ dy[o]` over the windows `o` that input `i` won: the transpose of [`gather`].
+/// `dx[i] = Σ dy[o]` over the windows `o` that input `i` won: the transpose of [`gather`]. It is 0
+/// where `gate`, of the shape of `dx`, is not positive (and not NaN).
 pub(super) fn scatter<T: Float, P: Position>(
     params: &Pool2dParams,
     par: Par,
     level: Level,
     dy: &[T],
     positions: &[P],
+    gate: Option<&[T]>,
     dx: &mut [T],
 ) {
     let Pool2dParams {
@@ -194,16 +196,25 @@ pub(super) fn scatter<T: Float, P: Position>(
     } = *params;
     let row_len = columns.input * channels;
     let at_once = rows_per_block(row_len);
+    let in_pairs = [&rows, &columns]
+        .into_iter()
+        .all(|axis| axis.kernel == 2 && axis.stride == 2 && axis.before == 0);
     par.for_chunks(dx, at_once * row_len, |block, dx| {
-        for (row, dx) in (block * at_once..).zip(dx.chunks_exact_mut(row_len)) {
-            let (image, y) = place(row, rows.input);
-            dx.fill(T::ZERO);
-            for window in windows_over(&rows, y) {
+        for (number, dx) in (block * at_once..).zip(dx.chunks_exact_mut(row_len)) {
+            let (image, y) = place(number, rows.input);
+            let windows = windows_over(&rows, y);
+            if !in_pairs || windows.is_empty() {
+                dx.fill(T::ZERO);
+            }
+            for window in windows {
                 let down = y + rows.before - window * rows.stride;
                 let row = image * rows.output + window;
                 let dy = Row::of(dy, row, columns.output, channels);
                 let positions = Row::of(positions, row, columns.output, channels);
                 vectorize(level, || {
+                    if in_pairs {
+                        return scatter_pairs(down, dy, positions, columns.output, channels, dx);
+                    }
                     for o in 0..columns.output {
                         let (dy, positions) = (dy.pixel(o), positions.pixel(o));
                         for across in columns.taps(o) {
@@ -218,8 +229,43 @@ pub(super) fn scatter<T: Float, P: Position>(
                     }
                 });
             }
+            if let Some(gate) = gate {
+                let gate = &gate[number * row_len..][..row_len];
+                vectorize(level, || {
+                    for (dx, &gate) in dx.iter_mut().zip(gate) {
+                        *dx = if gate <= T::ZERO { T::ZERO } else { *dx };
+                    }
+                });
+            }
         }
     });
+}
+
+/// Row `down` of the windows of an output row that are 2×2 side by side: each input has one window
+/// at most, so it is written once.
+#[inline(always)]
+fn scatter_pairs<T: Float, P: Position>(
+    down: usize,
+    dy: Row<'_, T>,
+    positions: Row<'_, P>,
+    outputs: usize,
+    channels: usize,
+    dx: &mut [T],
+) {
+    let [first, second] = [2 * down, 2 * down + 1].map(P::new);
+    let (pairs, rest) = dx.split_at_mut((2 * outputs * channels).min(dx.len()));
+    for (o, pair) in pairs.chunks_mut(2 * channels).enumerate() {
+        let (dy, positions) = (dy.pixel(o), positions.pixel(o));
+        // The last window may stand over the edge.
+        let (left, right) = pair.split_at_mut(channels);
+        for ((dx, &position), &dy) in left.iter_mut().zip(positions).zip(dy) {
+            *dx = if position == first { dy } else { T::ZERO };
+        }
+        for ((dx, &position), &dy) in right.iter_mut().zip(positions).zip(dy) {
+            *dx = if position == second { dy } else { T::ZERO };
+        }
+    }
+    rest.fill(T::ZERO);
 }
 
 /// `y[o] = x[position of o]`, 0 where a position names no input.

@@ -129,26 +129,33 @@ impl<T: Float> Tensor<T> {
         input: &[usize],
         options: &Pool2dOptions,
     ) -> Result<Tensor<T>> {
-        let operation = "max_pool2d_gradient";
-        let params = Pool2dParams::resolve(operation, input, options)?;
-        check_output(operation, "gradient", self.shape(), &params)?;
-        check_output(operation, "indices", indices.shape(), &params)?;
-        let dy = self.try_contiguous(operation)?;
-        Tensor::build(operation, params.input_shape(), |dx| {
-            if dx.is_empty() {
-                return;
-            }
-            let (par, level) = (Par::Threads, Level::best());
-            let kernels = &T::kernels().pool;
-            match indices {
-                PoolIndices::Small(indices) => with_elements(indices, |positions| {
-                    (kernels.small.scatter)(&params, par, level, slice(&dy), positions, dx);
-                }),
-                PoolIndices::Large(indices) => with_elements(indices, |positions| {
-                    (kernels.large.scatter)(&params, par, level, slice(&dy), positions, dx);
-                }),
-            }
-        })
+        max_pool_gradient(self, indices, input, None, options)
+    }
+
+    /// [`Tensor::max_pool2d_gradient`] where `gate`, which has the shape of the input, is positive
+    /// or NaN, and 0 elsewhere, in one pass over memory: the gradient with respect to what a
+    /// rectifier got, if `gate` is what it gave.
+    ///
+    /// ```
+    /// use tensor::{Pool2dOptions, Tensor};
+    /// let options = Pool2dOptions::new([1, 2]);
+    /// let x = Tensor::from_vec(vec![0.0_f64, 5.0, 0.0, 0.0], [1, 1, 4, 1])?;
+    /// let (_, indices) = x.max_pool2d(&options)?;
+    /// let dy = Tensor::from_vec(vec![10.0, 1.0], [1, 1, 2, 1])?;
+    /// let dx = dy.max_pool2d_gradient_gated(&indices, &x, &options)?;
+    /// assert_eq!(dx.to_vec(), [0.0, 10.0, 0.0, 0.0]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Tensor::max_pool2d_gradient`].
+    pub fn max_pool2d_gradient_gated(
+        &self,
+        indices: &PoolIndices,
+        gate: &Tensor<T>,
+        options: &Pool2dOptions,
+    ) -> Result<Tensor<T>> {
+        max_pool_gradient(self, indices, gate.shape(), Some(gate), options)
     }
 
     /// The values of `self` at the positions that won a max pooling of the same geometry:
@@ -262,6 +269,39 @@ impl<T: Float> Tensor<T> {
 }
 
 const MAX: &str = "max_pool2d";
+
+fn max_pool_gradient<T: Float>(
+    dy: &Tensor<T>,
+    indices: &PoolIndices,
+    input: &[usize],
+    gate: Option<&Tensor<T>>,
+    options: &Pool2dOptions,
+) -> Result<Tensor<T>> {
+    let operation = "max_pool2d_gradient";
+    let params = Pool2dParams::resolve(operation, input, options)?;
+    check_output(operation, "gradient", dy.shape(), &params)?;
+    check_output(operation, "indices", indices.shape(), &params)?;
+    let dy = dy.try_contiguous(operation)?;
+    let gate = gate
+        .map(|gate| gate.try_contiguous(operation))
+        .transpose()?;
+    Tensor::build(operation, params.input_shape(), |dx| {
+        if dx.is_empty() {
+            return;
+        }
+        let (par, level) = (Par::Threads, Level::best());
+        let gate = gate.as_ref().map(slice);
+        let kernels = &T::kernels().pool;
+        match indices {
+            PoolIndices::Small(indices) => with_elements(indices, |positions| {
+                (kernels.small.scatter)(&params, par, level, slice(&dy), positions, gate, dx);
+            }),
+            PoolIndices::Large(indices) => with_elements(indices, |positions| {
+                (kernels.large.scatter)(&params, par, level, slice(&dy), positions, gate, dx);
+            }),
+        }
+    })
+}
 
 fn max_pool<T: Float, P: Position>(
     x: &Tensor<T>,

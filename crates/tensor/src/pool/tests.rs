@@ -107,7 +107,7 @@ fn check_max<T: Float, P: Position>(input: [usize; 4], options: Pool2dOptions, l
     max::values(&params, par, level, &x, &mut only_values);
     assert!(y == only_values, "{context}");
     let mut dx = vec![nan; x.len()];
-    max::scatter(&params, par, level, &dy, &positions, &mut dx);
+    max::scatter(&params, par, level, &dy, &positions, None, &mut dx);
     let mut gathered = vec![nan; windows.len()];
     max::gather(&params, par, level, &x, &positions, &mut gathered);
     assert!(gathered == y, "{context}");
@@ -121,6 +121,13 @@ fn check_max<T: Float, P: Position>(input: [usize; 4], options: Pool2dOptions, l
         expected_dx[index] += dy64[o];
     }
     assert!(dx == cast(&expected_dx), "{context}");
+
+    let mut gated = vec![nan; x.len()];
+    max::scatter(&params, par, level, &dy, &positions, Some(&x), &mut gated);
+    for (dx, x) in expected_dx.iter_mut().zip(&x64) {
+        *dx = if *x <= 0.0 { 0.0 } else { *dx };
+    }
+    assert!(gated == cast(&expected_dx), "{context}");
 }
 
 fn check_average<T: Float>(

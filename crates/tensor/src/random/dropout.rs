@@ -1,6 +1,6 @@
 //! Dropout whose mask is a function of the element's position.
 
-use super::philox::{GROUP, numbers};
+use super::philox::{GROUP, WORDS, words};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -10,9 +10,9 @@ use crate::simd::{Level, vectorize};
 use crate::tensor::Tensor;
 
 impl Tensor<bool> {
-    /// A mask whose elements are true with the given probability.
+    /// A mask whose elements are true with the given probability, rounded to a multiple of 2⁻¹⁶.
     ///
-    /// Element `i` in row-major order is word `i` of the Philox sequence that `key` and `stream`
+    /// Element `i` in row-major order is number `i`, of 16 bits, of the Philox sequence that `key` and `stream`
     /// name: the same whatever the shape around it and the number of threads. Use one key for a
     /// run and a stream for each layer and step.
     ///
@@ -34,8 +34,10 @@ impl Tensor<bool> {
     ) -> Result<Tensor<bool>> {
         let threshold = threshold("dropout_mask", "keep_probability", keep_probability)?;
         Tensor::build("dropout_mask", shape, |out| {
-            in_groups(out, key, stream, |_, number, out| {
-                *out = u64::from(number) < threshold;
+            in_groups(out, key, stream, |_, numbers, out| {
+                for (out, &number) in out.iter_mut().zip(numbers) {
+                    *out = number < threshold;
+                }
             });
         })
     }
@@ -44,7 +46,7 @@ impl Tensor<bool> {
 impl<T: Float> Tensor<T> {
     /// Dropout ([Srivastava et al., 2014](https://jmlr.org/papers/v15/srivastava14a.html)): each
     /// element is 0 with probability `rate`, else divided by `1 − rate`, so that the expected
-    /// value stays.
+    /// value stays. The probability is that of the mask, to the next multiple of 2⁻¹⁶.
     ///
     /// The mask is [`Tensor::dropout_mask`] of `1 − rate` and is never stored: the derivative is
     /// the same function with the same `key` and `stream`, applied to the output's gradient. What
@@ -70,21 +72,21 @@ impl<T: Float> Tensor<T> {
         let x = self.try_contiguous("dropout")?;
         let elements = x.as_slice().unwrap_or_default();
         Tensor::build("dropout", self.shape.clone(), |out| {
-            in_groups(out, key, stream, |i, number, out| {
-                *out = if u64::from(number) < threshold {
-                    elements[i] * scale
-                } else {
-                    T::ZERO
-                };
+            in_groups(out, key, stream, |start, numbers, out| {
+                let elements = &elements[start..start + out.len()];
+                for ((out, &x), &number) in out.iter_mut().zip(elements).zip(numbers) {
+                    let kept = x * scale;
+                    *out = if number < threshold { kept } else { T::ZERO };
+                }
             });
         })
     }
 }
 
-/// The numbers below which a 32-bit number falls with the given probability.
-fn threshold(operation: &str, name: &str, probability: f64) -> Result<u64> {
+/// The number below which a number of 16 bits falls with the given probability.
+fn threshold(operation: &str, name: &str, probability: f64) -> Result<u32> {
     if (0.0..=1.0).contains(&probability) {
-        return Ok((probability * 2_f64.powi(32)).round() as u64);
+        return Ok((probability * 2_f64.powi(16)).round() as u32);
     }
     Err(
         Error::value(operation, format!("the {name} is not a probability"))
@@ -93,13 +95,13 @@ fn threshold(operation: &str, name: &str, probability: f64) -> Result<u64> {
     )
 }
 
-/// Calls `set(i, number, element)` with number `i` of the sequence for each element, on threads.
+/// Calls `set(start, numbers, elements)` for runs of elements from `start` on, on threads.
 #[inline(always)]
 fn in_groups<T: Element>(
     out: &mut [T],
     key: u64,
     stream: u64,
-    set: impl Fn(usize, u32, &mut T) + Copy + Send + Sync,
+    set: impl Fn(usize, &[u32; WORDS], &mut [T]) + Copy + Send + Sync,
 ) {
     // Blocks are whole groups.
     const { assert!(BLOCK.is_multiple_of(GROUP)) }
@@ -108,9 +110,11 @@ fn in_groups<T: Element>(
         vectorize(level, || {
             for (i, out) in out.chunks_mut(GROUP).enumerate() {
                 let start = block * BLOCK + i * GROUP;
-                let numbers = numbers(key, stream, (start / GROUP) as u64);
-                for (lane, (out, &number)) in out.iter_mut().zip(&numbers).enumerate() {
-                    set(start + lane, number, out);
+                let words = words(key, stream, (start / GROUP) as u64);
+                let (lower, upper) = out.split_at_mut(out.len().min(WORDS));
+                set(start, &words.map(|word| word & 0xffff), lower);
+                if !upper.is_empty() {
+                    set(start + WORDS, &words.map(|word| word >> 16), upper);
                 }
             }
         });

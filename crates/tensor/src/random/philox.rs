@@ -1,24 +1,28 @@
-//! Philox4x32-10, a counter-based generator of random numbers.
+//! Philox4x32-7, a counter-based generator of random numbers.
 //!
 //! J. Salmon, M. Moraes, R. Dror, D. Shaw, “Parallel random numbers: as easy as 1, 2, 3”, SC 2011,
 //! <https://doi.org/10.1145/2063384.2063405>. The numbers at any counter are found without those
-//! before it, so any thread can make any part of the sequence.
+//! before it, so any thread can make any part of the sequence. Seven rounds are the fewest that pass
+//! all statistical tests in that paper.
 
 /// Counters that are worked on side by side, one in each lane.
 pub(super) const LANES: usize = 16;
-/// Numbers that [`numbers`] makes at once.
-pub(super) const GROUP: usize = 4 * LANES;
+/// Words that [`words`] makes at once.
+pub(super) const WORDS: usize = 4 * LANES;
+/// Numbers of 16 bits in them.
+pub(super) const GROUP: usize = 2 * WORDS;
 
-const ROUNDS: usize = 10;
+const ROUNDS: usize = 7;
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// Group number `group` of the sequence that `key` and `stream` name.
 ///
-/// Lane `i` encrypts the 128-bit counter `(group · LANES + i, stream)`; number `w · LANES + i` of
-/// the group is word `w` of its result, so that no lanes need be exchanged.
+/// Lane `i` encrypts the 128-bit counter `(group · LANES + i, stream)`; `w · LANES + i` of the group
+/// is word `w` of its result, so that no lanes need be exchanged. Number `j` of the group is the
+/// lower half of word `j`, number `WORDS + j` its upper half.
 #[inline(always)]
-pub(super) fn numbers(key: u64, stream: u64, group: u64) -> [u32; GROUP] {
+pub(super) fn words(key: u64, stream: u64, group: u64) -> [u32; WORDS] {
     let mut words = [[0_u32; LANES]; 4];
     for lane in 0..LANES {
         let counter = group.wrapping_mul(LANES as u64).wrapping_add(lane as u64);
@@ -28,11 +32,11 @@ pub(super) fn numbers(key: u64, stream: u64, group: u64) -> [u32; GROUP] {
         words[3][lane] = (stream >> 32) as u32;
     }
     rounds(&mut words, [key as u32, (key >> 32) as u32]);
-    let mut numbers = [0; GROUP];
-    for (numbers, words) in numbers.chunks_exact_mut(LANES).zip(&words) {
-        numbers.copy_from_slice(words);
+    let mut flat = [0; WORDS];
+    for (flat, words) in flat.chunks_exact_mut(LANES).zip(&words) {
+        flat.copy_from_slice(words);
     }
-    numbers
+    flat
 }
 
 #[inline(always)]
@@ -63,17 +67,17 @@ mod tests {
             (
                 [0; 4],
                 [0; 2],
-                [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
+                [0x5f6f_b709, 0x0d89_3f64, 0x4f12_1f81, 0x4f73_0a48],
             ),
             (
                 [u32::MAX; 4],
                 [u32::MAX; 2],
-                [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
+                [0x5207_ddc2, 0x4516_5e59, 0x4d8e_e751, 0x8c52_f662],
             ),
             (
                 pi,
                 [0xa409_3822, 0x299f_31d0],
-                [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
+                [0x4dfc_caba, 0x190a_87f0, 0xc473_62ba, 0xb6b5_242a],
             ),
         ];
         for (counter, key, expected) in cases {

@@ -1,6 +1,6 @@
 //! Distributions, repeatability, and masks that depend on positions alone.
 
-use super::philox::{GROUP, numbers};
+use super::philox::{GROUP, WORDS, words};
 use crate::reduce::same_on_any_pool;
 use crate::{Tensor, generator};
 
@@ -75,8 +75,9 @@ fn masks_depend_on_positions_alone() {
     let table = Tensor::dropout_mask([33, 65], 0.7, 5, 6).unwrap();
     assert_eq!(table.to_vec(), long.to_vec()[..33 * 65]);
     for (i, kept) in long.iter().enumerate() {
-        let number = numbers(5, 6, (i / GROUP) as u64)[i % GROUP];
-        assert_eq!(kept, f64::from(number) < 0.7 * 4_294_967_296.0, "{i}");
+        let word = words(5, 6, (i / GROUP) as u64)[i % WORDS];
+        let number = [word & 0xffff, word >> 16][i % GROUP / WORDS];
+        assert_eq!(kept, f64::from(number) < 0.7 * 65_536.0, "{i}");
     }
     let kept = long.count(..).unwrap().item().unwrap();
     // Binomial with a standard deviation of 145.

@@ -1,7 +1,7 @@
 //! Vectors of AVX2: 256 bits.
 
 use std::arch::x86_64::{
-    __m256, __m256d, __m256i, _CMP_GT_OQ, _mm256_add_pd, _mm256_add_ps, _mm256_and_pd,
+    __m256, __m256d, __m256i, _CMP_NLE_UQ, _mm256_add_pd, _mm256_add_ps, _mm256_and_pd,
     _mm256_and_ps, _mm256_cmp_pd, _mm256_cmp_ps, _mm256_div_pd, _mm256_div_ps, _mm256_fmadd_pd,
     _mm256_fmadd_ps, _mm256_loadu_pd, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_pd,
     _mm256_maskload_ps, _mm256_maskstore_pd, _mm256_maskstore_ps, _mm256_max_pd, _mm256_max_ps,
@@ -155,11 +155,11 @@ impl Vector<f32> for F32x8 {
     }
 
     #[inline(always)]
-    fn keep_where_positive(self, gate: Self) -> Self {
+    fn keep_where_open(self, gate: Self) -> Self {
         // SAFETY: `self` proves AVX2.
         F32x8(unsafe {
-            let positive = _mm256_cmp_ps::<_CMP_GT_OQ>(gate.0, _mm256_setzero_ps());
-            _mm256_and_ps(positive, self.0)
+            let open = _mm256_cmp_ps::<_CMP_NLE_UQ>(gate.0, _mm256_setzero_ps());
+            _mm256_and_ps(open, self.0)
         })
     }
 
@@ -255,11 +255,11 @@ impl Vector<f64> for F64x4 {
     }
 
     #[inline(always)]
-    fn keep_where_positive(self, gate: Self) -> Self {
+    fn keep_where_open(self, gate: Self) -> Self {
         // SAFETY: `self` proves AVX2.
         F64x4(unsafe {
-            let positive = _mm256_cmp_pd::<_CMP_GT_OQ>(gate.0, _mm256_setzero_pd());
-            _mm256_and_pd(positive, self.0)
+            let open = _mm256_cmp_pd::<_CMP_NLE_UQ>(gate.0, _mm256_setzero_pd());
+            _mm256_and_pd(open, self.0)
         })
     }
 

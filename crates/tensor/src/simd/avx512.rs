@@ -1,7 +1,7 @@
 //! Vectors of AVX-512: 512 bits.
 
 use std::arch::x86_64::{
-    __m512, __m512d, __mmask8, __mmask16, _CMP_GT_OQ, _mm512_add_pd, _mm512_add_ps,
+    __m512, __m512d, __mmask8, __mmask16, _CMP_NLE_UQ, _mm512_add_pd, _mm512_add_ps,
     _mm512_cmp_pd_mask, _mm512_cmp_ps_mask, _mm512_div_pd, _mm512_div_ps, _mm512_fmadd_pd,
     _mm512_fmadd_ps, _mm512_loadu_pd, _mm512_loadu_ps, _mm512_mask_storeu_pd,
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_pd, _mm512_maskz_loadu_ps, _mm512_maskz_mov_pd,
@@ -160,11 +160,11 @@ impl Vector<f32> for F32x16 {
     }
 
     #[inline(always)]
-    fn keep_where_positive(self, gate: Self) -> Self {
+    fn keep_where_open(self, gate: Self) -> Self {
         // SAFETY: `self` proves AVX-512.
         F32x16(unsafe {
-            let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate.0, _mm512_setzero_ps());
-            _mm512_maskz_mov_ps(positive, self.0)
+            let open = _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(gate.0, _mm512_setzero_ps());
+            _mm512_maskz_mov_ps(open, self.0)
         })
     }
 
@@ -264,11 +264,11 @@ impl Vector<f64> for F64x8 {
     }
 
     #[inline(always)]
-    fn keep_where_positive(self, gate: Self) -> Self {
+    fn keep_where_open(self, gate: Self) -> Self {
         // SAFETY: `self` proves AVX-512.
         F64x8(unsafe {
-            let positive = _mm512_cmp_pd_mask::<_CMP_GT_OQ>(gate.0, _mm512_setzero_pd());
-            _mm512_maskz_mov_pd(positive, self.0)
+            let open = _mm512_cmp_pd_mask::<_CMP_NLE_UQ>(gate.0, _mm512_setzero_pd());
+            _mm512_maskz_mov_pd(open, self.0)
         })
     }
 

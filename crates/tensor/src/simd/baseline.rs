@@ -177,8 +177,8 @@ where
     }
 
     #[inline(always)]
-    fn keep_where_positive(self, gate: Self) -> Self {
-        self.zip(gate, |a, gate| if gate > T::ZERO { a } else { T::ZERO })
+    fn keep_where_open(self, gate: Self) -> Self {
+        self.zip(gate, |a, gate| if gate <= T::ZERO { T::ZERO } else { a })
     }
 
     #[inline(always)]

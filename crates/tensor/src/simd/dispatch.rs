@@ -76,7 +76,7 @@ mod tests {
                     a.mul_add(b, c),
                     a.max(b),
                     a.min(b),
-                    a.keep_where_positive(b),
+                    a.keep_where_open(b),
                     a.sqrt(),
                 ];
                 for (row, result) in rows.iter_mut().zip(results) {
@@ -123,7 +123,7 @@ mod tests {
                         a.times(b).plus(c),
                         if a > b { a } else { b },
                         if a < b { a } else { b },
-                        if b > T::ZERO { a } else { T::ZERO },
+                        if b <= T::ZERO { T::ZERO } else { a },
                         T::from_f64(a.to_f64().sqrt()),
                     ];
                     for (row, expected) in rows.iter().zip(expected) {

@@ -103,9 +103,9 @@ pub trait Vector<T: Real>:
     /// `if self < other { self } else { other }` in each lane; a NaN in `other` survives.
     fn min(self, other: Self) -> Self;
 
-    /// `if gate > 0 { self } else { 0 }` in each lane: the derivative of a ReLU whose input or
-    /// output was `gate`.
-    fn keep_where_positive(self, gate: Self) -> Self;
+    /// `if gate <= 0 { 0 } else { self }` in each lane: the derivative of a ReLU whose input or
+    /// output was `gate`. NaN is open, so that it is not hidden.
+    fn keep_where_open(self, gate: Self) -> Self;
 
     /// `self / other`, correctly rounded.
     fn over(self, other: Self) -> Self;

@@ -83,9 +83,25 @@ impl<T: Real + Compiled> Problem<T> {
             &mut out,
         )
         .unwrap();
-        (T::kernels().conv.input_gradient)(&params, execution, &self.dy, &self.w, &mut dx).unwrap();
+        (T::kernels().conv.input_gradient)(&params, execution, &self.dy, &self.w, None, &mut dx)
+            .unwrap();
         (T::kernels().conv.filter_gradient)(&params, execution, &self.x, &self.dy, &mut dw)
             .unwrap();
+        let mut gated = poison(self.dx.len());
+        (T::kernels().conv.input_gradient)(
+            &params,
+            execution,
+            &self.dy,
+            &self.w,
+            Some(&self.x),
+            &mut gated,
+        )
+        .unwrap();
+        for (gated, (&dx, &gate)) in gated.iter().zip(dx.iter().zip(&self.x)) {
+            let expected = if gate <= T::ZERO { T::ZERO } else { dx };
+            let same = *gated == expected || gated.to_f64().is_nan() && expected.to_f64().is_nan();
+            assert!(same, "{algorithm:?} {:?}", self.case);
+        }
         [out, dx, dw]
     }
 

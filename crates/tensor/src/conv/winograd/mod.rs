@@ -114,11 +114,12 @@ pub(super) type Correlate<T> = fn(
     &[T],
     &[T],
     Epilogue<'_, T>,
+    Option<&[T]>,
     &mut [T],
 ) -> Result<()>;
 
-/// `target = source ⋆ w`, finished by `epilogue`; `correlation` is the forward direction or the
-/// only phase of the transpose.
+/// `target = source ⋆ w`, finished by `epilogue`, and 0 where `gate`, of the target's shape, is not
+/// positive; `correlation` is the forward direction or the only phase of the transpose.
 pub(super) fn correlate<T: Real, M: Minimal>(
     operation: &str,
     execution: Execution,
@@ -128,6 +129,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
     source: &[T],
     w: &[T],
     epilogue: Epilogue<'_, T>,
+    gate: Option<&[T]>,
     target: &mut [T],
 ) -> Result<()> {
     if target.is_empty() {
@@ -156,6 +158,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
         panels,
         u: u.as_slice(),
         epilogue,
+        gate,
         tiling: PhantomData,
     };
     let tiling = Tiling::new::<M>(batch, target_shape, layer.widths);
@@ -225,6 +228,7 @@ struct Layer<'a, T, M> {
     panels: Panels,
     u: &'a [T],
     epilogue: Epilogue<'a, T>,
+    gate: Option<&'a [T]>,
     tiling: PhantomData<M>,
 }
 
@@ -258,6 +262,7 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
                 width: self.widths[1],
                 shape: self.target_shape,
                 epilogue: self.epilogue,
+                gate: self.gate,
                 target,
                 tiling,
             };

@@ -179,6 +179,8 @@ pub(super) struct TransformOutput<'a, T, M> {
     pub(super) width: usize,
     pub(super) shape: ImageShape,
     pub(super) epilogue: Epilogue<'a, T>,
+    /// Numbers of all images; outputs where they are not positive become 0.
+    pub(super) gate: Option<&'a [T]>,
     /// The rows of the images under the chunk's rows of tiles.
     pub(super) target: &'a mut [T],
     pub(super) tiling: PhantomData<M>,
@@ -201,13 +203,20 @@ impl<T: Real, M: Minimal> Kernel for TransformOutput<'_, T, M> {
             self.target.len(),
             chunk.images.len() * image_rows * shape.row_len()
         );
+        // The block's part of the gate, which lies as the target does.
+        let first = (chunk.images.start * shape.height + first_row) * shape.row_len();
+        let gate = self
+            .gate
+            .map(|gate| &gate[first..first + self.target.len()]);
         let zero = T::Vector::<S>::zero(simd);
         for (tile, [image, row, column]) in chunk.places().enumerate() {
             let (y, x) = (row * M::OUTPUT, column * M::OUTPUT);
             let rows = M::OUTPUT.min(shape.height - y);
             let columns = M::OUTPUT.min(shape.width - x);
             let y = (image - chunk.images.start) * image_rows + y - first_row;
-            let target = self.target[(y * shape.width + x) * channels..].as_mut_ptr();
+            let start = (y * shape.width + x) * channels;
+            let target = self.target[start..].as_mut_ptr();
+            let gate = gate.map(|gate| gate[start..].as_ptr());
             for channel in (0..channels).step_by(lanes) {
                 let count = (channels - channel).min(lanes);
                 let source = self.m[tile * self.width + channel..].as_ptr();
@@ -244,13 +253,32 @@ impl<T: Real, M: Minimal> Kernel for TransformOutput<'_, T, M> {
                         } else {
                             value
                         };
+                        let at = (i * shape.width + j) * channels + channel;
                         // SAFETY: row `y + i` and column `x + j` are within the image, and `count`
-                        // channels from `channel` on exist there.
+                        // channels from `channel` on exist there, in the target and in the gate.
                         unsafe {
-                            let target = target.add((i * shape.width + j) * channels + channel);
+                            let target = target.add(at);
                             if count == lanes {
+                                let value = match gate {
+                                    Some(gate) => {
+                                        let gate = T::Vector::<S>::load_pointer(simd, gate.add(at));
+                                        value.keep_where_open(gate)
+                                    }
+                                    None => value,
+                                };
                                 value.store_pointer(target);
                             } else {
+                                let value = match gate {
+                                    Some(gate) => {
+                                        let gate = T::Vector::<S>::load_pointer_partial(
+                                            simd,
+                                            gate.add(at),
+                                            count,
+                                        );
+                                        value.keep_where_open(gate)
+                                    }
+                                    None => value,
+                                };
                                 value.store_pointer_partial(target, count);
                             }
                         }
