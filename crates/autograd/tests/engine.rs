@@ -242,3 +242,25 @@ fn anomalies_name_the_operation_the_scope_and_the_line() {
     let text = loss.backward().err().unwrap().to_string();
     assert!(text.contains("sqrt") && text.contains("gradient"), "{text}");
 }
+
+/// The derivative of a product takes time and memory linear in the number of factors, zeros or not
+/// (a square of this length would take 80 GB), and has the digits that a quotient would lose.
+#[test]
+fn derivatives_of_products_are_linear_and_divide_nothing() {
+    let tape = Tape::new();
+    let mut factors = vec![1.0_f64; 100_000];
+    (factors[7], factors[99_000]) = (0.0, 3.0);
+    let x = tape.variable(Tensor::from_vec(factors, 100_000).unwrap());
+    let product = x.prod(..).unwrap().backward().unwrap();
+    let slopes = product.of(&x).unwrap().to_vec();
+    assert_eq!((slopes[7], slopes[0], slopes[99_000]), (3.0, 0.0, 0.0));
+    let running = x.cumprod(0).unwrap().sum(..).unwrap().backward().unwrap();
+    let slopes = running.of(&x).unwrap().to_vec();
+    // Products without element 7 are 1 up to element 99,000 and 3 from there on.
+    assert_eq!(slopes[7], (99_000.0 - 7.0) + 3.0 * 1000.0);
+    assert_eq!((slopes[0], slopes[8]), (7.0, 0.0));
+
+    let tiny = tape.variable(Tensor::from([1e-200, 1e-200]));
+    let product = tiny.prod(..).unwrap().backward().unwrap();
+    assert_eq!(product.of(&tiny).unwrap().to_vec(), [1e-200, 1e-200]);
+}

@@ -1,7 +1,7 @@
 //! What each family of operations keeps for its derivative, byte for byte.
 
 use autograd::{Result, Tape, Var};
-use tensor::{Conv2dOptions, Pool2dOptions, Tensor, keepdims};
+use tensor::{Conv2dOptions, Pad, Pool2dOptions, Tensor, keepdims};
 
 /// Bytes that the operations of `run` keep, on a variable of this shape.
 fn saved(shape: &[usize], run: impl FnOnce(&Var<f32>) -> Result<Var<f32>>) -> usize {
@@ -145,6 +145,70 @@ fn indices_and_masks_are_counted() {
     assert_eq!(saved(&[4, 6], |x| x.index_select(0, &index)), 16);
     let mask = Tensor::<bool>::full([4, 6], true).unwrap();
     assert_eq!(saved(&[4, 6], |x| x.masked_fill(&mask, 0.0)), 24);
+}
+
+#[test]
+fn reductions_and_scans_keep_no_more_than_input_and_output() {
+    let (input, output) = (4 * 6 * F32, 4 * F32);
+    let x = [4, 6];
+    assert_eq!(saved(&x, |x| x.cumprod(1)), 2 * input);
+    assert_eq!(saved(&x, |x| x.prod(1)), input);
+    assert_eq!(saved(&x, |x| x.max(1)), input + output);
+    assert_eq!(saved(&x, |x| x.logsumexp(1)), input + output);
+    // The scale that keeps squares from overflowing twice, the root, and two masks of a byte.
+    assert_eq!(saved(&x, |x| x.norm(2.0, 1)), input + 3 * output + 2 * 4);
+    assert_eq!(saved(&x, |x| x.var(1, 1)), input);
+    assert_eq!(saved(&x, |x| x.std(1, 1)), input + output + 2 * 4);
+}
+
+#[test]
+fn what_moves_elements_by_index_keeps_the_index_alone() {
+    let index = size_of::<i64>();
+    assert_eq!(saved(&[4, 6], |x| x.sort(1, false)), 24 * index);
+    assert_eq!(saved(&[4, 6], |x| x.topk(2, 1)), 8 * index);
+    let rows = Tensor::from([3_i64, 1]);
+    assert_eq!(saved(&[4, 6], |x| x.embedding(&rows)), 2 * index);
+    assert_eq!(
+        saved(&[4, 6], |x| x.pad(&[(1, 1), (0, 2)], Pad::Constant(0.0))),
+        0
+    );
+    assert_eq!(saved(&[4, 6], |x| x.repeat(2, 0)?.tile(&[2, 1])), 0);
+    let resized = saved(&[1, 4, 6, 2], |x| x.resize_nearest([8, 4]));
+    assert_eq!(resized, (8 + 4) * index);
+}
+
+#[test]
+fn linear_algebra_keeps_its_result_and_the_matrix_that_it_solves_with() {
+    let matrix = |x: &Var<f32>| x.add(&Var::from(Tensor::eye(3)?.mul(&Tensor::scalar(9.0))?));
+    let bytes = 9 * F32;
+    assert_eq!(saved(&[3, 3], |x| matrix(x)?.inverse()), bytes);
+    assert_eq!(saved(&[3, 3], |x| matrix(x)?.cholesky()), bytes);
+}
+
+#[test]
+fn losses_keep_what_they_compare() {
+    let bytes = 24 * F32;
+    let zeros = || Var::from(Tensor::<f32>::zeros([4, 6]).unwrap());
+    assert_eq!(saved(&[4, 6], |x| x.squared_error(&zeros())), bytes);
+    let logits = |x: &Var<f32>| x.binary_cross_entropy_with_logits(&zeros());
+    assert!(saved(&[4, 6], logits) <= 2 * bytes);
+}
+
+/// Writing copies first where somebody else can see the elements, so that no in-place change can
+/// reach what the tape has saved: the gradient is that of the values that were recorded.
+#[test]
+fn a_change_in_place_cannot_reach_a_saved_value() {
+    let tape = Tape::new();
+    let mut values = Tensor::from([1.0_f64, 2.0]);
+    let x = tape.variable(values.clone());
+    let loss = x.square().sum(..).unwrap();
+    values.make_mut().fill(100.0);
+    let mut output = x.square().into_value();
+    output.make_mut().fill(-1.0);
+    assert_eq!(
+        loss.backward().unwrap().of(&x).unwrap().to_vec(),
+        [2.0, 4.0]
+    );
 }
 
 #[test]

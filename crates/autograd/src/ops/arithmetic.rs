@@ -83,12 +83,15 @@ impl<T: Float> Var<T> {
             &Rule2 {
                 name: "div",
                 forward: Tensor::div,
-                saves: Saves::INPUTS,
+                saves: Saves::input(0).for_others().and(Saves::input(1)),
                 vjp: |at, dy| {
-                    let [a, b] = at.inputs()?;
+                    let b = at.input(1)?;
                     at.gradients()
                         .of(0, || at.unbroadcast(0, dy.div(&b)?))?
-                        .of(1, || at.unbroadcast(1, dy.mul(&a)?.div(&b.square())?.neg()))
+                        .of(1, || {
+                            let product = dy.mul(&at.input(0)?)?;
+                            at.unbroadcast(1, product.div(&b.square())?.neg())
+                        })
                 },
             }
         }

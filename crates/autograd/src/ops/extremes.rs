@@ -138,8 +138,9 @@ impl<T: Float> Op<T> for Extreme<T> {
 }
 
 pub(crate) fn entries() -> Vec<OpEntry> {
-    let edges = "ties get equal shares; NaN wins and gets the gradient; no elements are an error";
-    let both = "at ties half each; NaN wins, value and gradient";
+    let edges = "ties get equal shares, as PyTorch's `amax`; NaN wins and gets the gradient (PyTorch: \
+                 NaN throughout); no elements are an error";
+    let both = "at ties half each; NaN wins, value and gradient (PyTorch: the gradient to both)";
     vec![
         OpEntry::new("maximum", "the larger of `a` and `b`", "`dy` to the larger")
             .edges(both)

@@ -1,6 +1,6 @@
 //! Reading and adding by index, and what is made of it: embeddings, sorting.
 
-use tensor::{Error, Float, Result, Shape, Tensor};
+use tensor::{Error, Float, Result, Slice, Tensor};
 
 use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
 use crate::samples::OpEntry;
@@ -14,8 +14,7 @@ impl<T: Float> Var<T> {
     /// As [`Tensor::gather`].
     #[track_caller]
     pub fn gather(&self, axis: isize, index: &Tensor<i64>) -> Result<Var<T>> {
-        let index = index.clone();
-        Gather { axis, index }.apply(&[self])
+        Read(Places::elements(axis, index)).apply(&[self])
     }
 
     /// `self` with `source` added at the places that `index` names along `axis`; see
@@ -25,8 +24,7 @@ impl<T: Float> Var<T> {
     /// As [`Tensor::scatter_add`].
     #[track_caller]
     pub fn scatter_add(&self, axis: isize, index: &Tensor<i64>, source: &Var<T>) -> Result<Var<T>> {
-        let index = index.clone();
-        ScatterAdd { axis, index }.apply(&[self, source])
+        AddAt(Places::elements(axis, index)).apply(&[self, source])
     }
 
     /// The slices of `axis` that the 1-d `index` names; see [`Tensor::index_select`]. Derivative:
@@ -36,8 +34,7 @@ impl<T: Float> Var<T> {
     /// As [`Tensor::index_select`].
     #[track_caller]
     pub fn index_select(&self, axis: isize, index: &Tensor<i64>) -> Result<Var<T>> {
-        let index = index.clone();
-        IndexSelect { axis, index }.apply(&[self])
+        Read(Places::slices(axis, index)).apply(&[self])
     }
 
     /// `self` with the slices of `source` added to those that the 1-d `index` names; see
@@ -47,8 +44,7 @@ impl<T: Float> Var<T> {
     /// As [`Tensor::index_add`].
     #[track_caller]
     pub fn index_add(&self, axis: isize, index: &Tensor<i64>, source: &Var<T>) -> Result<Var<T>> {
-        let index = index.clone();
-        IndexAdd { axis, index }.apply(&[self, source])
+        AddAt(Places::slices(axis, index)).apply(&[self, source])
     }
 
     /// Rows of the table `self`, `[rows, width]`, by number: `index` of any shape gives
@@ -90,120 +86,107 @@ impl<T: Float> Var<T> {
     }
 }
 
-/// A constant of zeros to add to.
-fn zeros<T: Float>(shape: &Shape) -> Result<Var<T>> {
-    Ok(Var::constant(Tensor::zeros(shape)?))
-}
-
-struct Gather {
+/// Places along an axis.
+#[derive(Clone)]
+struct Places {
     axis: isize,
     index: Tensor<i64>,
+    /// Whether the 1-d index names whole slices, instead of an element for each of its own.
+    whole: bool,
 }
 
-impl<T: Float> Op<T> for Gather {
+impl Places {
+    fn elements(axis: isize, index: &Tensor<i64>) -> Self {
+        let index = index.clone();
+        let whole = false;
+        Places { axis, index, whole }
+    }
+
+    fn slices(axis: isize, index: &Tensor<i64>) -> Self {
+        let whole = true;
+        Places {
+            whole,
+            ..Self::elements(axis, index)
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.index.len() * size_of::<i64>()
+    }
+}
+
+/// What stands at the places.
+struct Read(Places);
+
+impl<T: Float> Op<T> for Read {
     fn name(&self) -> &str {
-        "gather"
+        if self.0.whole {
+            "index_select"
+        } else {
+            "gather"
+        }
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x] = inputs.exactly()?;
-        x.gather(self.axis, &self.index)
+        let Places { axis, index, whole } = &self.0;
+        if *whole {
+            x.index_select(*axis, index)
+        } else {
+            x.gather(*axis, index)
+        }
     }
     fn saves(&self) -> Saves {
         Saves::NOTHING
     }
     fn extra_bytes(&self) -> usize {
-        self.index.len() * size_of::<i64>()
+        self.0.bytes()
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients().of(0, || {
-            zeros(&at.input_shape(0)?)?.scatter_add(self.axis, &self.index, dy)
+            let zeros = Var::constant(Tensor::zeros(at.input_shape(0)?)?);
+            AddAt(self.0.clone()).apply(&[&zeros, dy])
         })
     }
 }
 
-struct ScatterAdd {
-    axis: isize,
-    index: Tensor<i64>,
-}
+/// The first input with the second added at the places.
+struct AddAt(Places);
 
-impl<T: Float> Op<T> for ScatterAdd {
+impl<T: Float> Op<T> for AddAt {
     fn name(&self) -> &str {
-        "scatter_add"
+        if self.0.whole {
+            "index_add"
+        } else {
+            "scatter_add"
+        }
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x, source] = inputs.exactly()?;
-        x.scatter_add(self.axis, &self.index, source)
+        let Places { axis, index, whole } = &self.0;
+        if *whole {
+            x.index_add(*axis, index, source)
+        } else {
+            x.scatter_add(*axis, index, source)
+        }
     }
     fn saves(&self) -> Saves {
         Saves::NOTHING
     }
     fn extra_bytes(&self) -> usize {
-        self.index.len() * size_of::<i64>()
+        self.0.bytes()
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients().of(0, || Ok(dy.clone()))?.of(1, || {
-            let read = dy.gather(self.axis, &self.index)?;
+            let read = Read(self.0.clone()).apply(&[dy])?;
+            let shape = at.input_shape(1)?;
+            if *read.shape() == shape {
+                return Ok(read);
+            }
             // The source may be larger than the index; the rest of it was not added.
-            read.place(at.input_shape(1)?, &corner(read.shape()))
+            let sizes = read.shape().iter();
+            let corner: Vec<Slice> = sizes.map(|&size| (0..size as isize).into()).collect();
+            read.place(shape, &corner)
         })
-    }
-}
-
-/// The first elements of each axis, as many as `shape` has.
-fn corner(shape: &Shape) -> Vec<tensor::Slice> {
-    let sizes = shape.iter();
-    sizes.map(|&size| (0..size as isize).into()).collect()
-}
-
-struct IndexSelect {
-    axis: isize,
-    index: Tensor<i64>,
-}
-
-impl<T: Float> Op<T> for IndexSelect {
-    fn name(&self) -> &str {
-        "index_select"
-    }
-    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
-        let [x] = inputs.exactly()?;
-        x.index_select(self.axis, &self.index)
-    }
-    fn saves(&self) -> Saves {
-        Saves::NOTHING
-    }
-    fn extra_bytes(&self) -> usize {
-        self.index.len() * size_of::<i64>()
-    }
-    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
-        at.gradients().of(0, || {
-            zeros(&at.input_shape(0)?)?.index_add(self.axis, &self.index, dy)
-        })
-    }
-}
-
-struct IndexAdd {
-    axis: isize,
-    index: Tensor<i64>,
-}
-
-impl<T: Float> Op<T> for IndexAdd {
-    fn name(&self) -> &str {
-        "index_add"
-    }
-    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
-        let [x, source] = inputs.exactly()?;
-        x.index_add(self.axis, &self.index, source)
-    }
-    fn saves(&self) -> Saves {
-        Saves::NOTHING
-    }
-    fn extra_bytes(&self) -> usize {
-        self.index.len() * size_of::<i64>()
-    }
-    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
-        at.gradients()
-            .of(0, || Ok(dy.clone()))?
-            .of(1, || dy.index_select(self.axis, &self.index))
     }
 }
 

@@ -394,7 +394,7 @@ pub(crate) fn entries() -> Vec<OpEntry> {
             "`a · b / (‖a‖ ‖b‖)`, one a row",
             "`da = dy (b/‖b‖ − y a/‖a‖) / ‖a‖`",
         )
-        .edges("0 of a row of zeros, with gradient 0")
+        .edges("0 of a row of zeros, with gradient 0 (PyTorch's grows to 10⁸)")
         .sample(&pair, |v| v[0].cosine_similarity(&v[1])),
         OpEntry::new(
             "binary_cross_entropy_with_logits",
@@ -408,7 +408,8 @@ pub(crate) fn entries() -> Vec<OpEntry> {
             "`−t ln p − (1 − t) ln(1 − p)`, one an element",
             "`dp = dy (p − t) / (p (1 − p))`, `dt = dy (ln(1 − p) − ln p)`",
         )
-        .edges("logarithms count as −100 at least, `p (1 − p)` as 10⁻¹²")
+        .edges("logarithms count as −100 at least, `p (1 − p)` as 10⁻¹² (PyTorch: \
+             as the number of single precision nearest to it)")
         .sample_on(0.1..0.9, &pair, |v| v[0].binary_cross_entropy(&v[1])),
         OpEntry::new(
             "cross_entropy",

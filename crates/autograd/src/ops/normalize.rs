@@ -167,7 +167,7 @@ pub(crate) fn entries() -> Vec<OpEntry> {
             "`standardize` over all axes but the last, `· scale + shift`",
             "as `standardize`; `dscale = Σ dy y₀`, `dshift = Σ dy`",
         )
-        .edges("of a batch of one value, `shift`")
+        .edges("of a batch of one value, `shift` (PyTorch refuses)")
         .sample(&[&[2, 2, 2, 3], &[3], &[3]], |v| {
             v[0].batch_norm(&v[1], &v[2], 1e-3)
         }),

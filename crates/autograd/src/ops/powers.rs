@@ -203,7 +203,7 @@ pub(crate) fn entries() -> Vec<OpEntry> {
     let mut pow = OpEntry::new("pow", "`aᵇ`", "`da = dy b a^(b−1)`, `db = dy aᵇ ln a`")
         .edges("`x⁰ = 1` for every `x`, with `da = 0`; at `a = 0 ≤ b`: `db = 0`");
     let mut hypot = OpEntry::new("hypot", "`√(a² + b²)`", "`da = dy a / y`, `db = dy b / y`")
-        .edges("0 at the origin; no overflow on the way");
+        .edges("0 at the origin, as of a norm (PyTorch: NaN); no overflow on the way");
     let mut atan2 = OpEntry::new(
         "atan2",
         "the angle of the point `(b, a)`",
@@ -234,7 +234,10 @@ pub(crate) fn entries() -> Vec<OpEntry> {
     vec![
         pow,
         OpEntry::new("powf", "`xᶜ` for a number `c`", "`dy c x^(c−1)`")
-            .edges("`x⁰ = 1` for every `x`, with gradient 0")
+            .edges(
+                "`x⁰ = 1` for every `x`, with gradient 0; `(−∞)^½ = ∞` by IEEE 754 \
+                 (PyTorch: NaN)",
+            )
             .sample_on(0.3..2.0, &[&[2, 3]], |v| Ok(v[0].powf(-1.3)))
             .sample(&[&[2, 3]], |v| Ok(v[0].powf(3.0)))
             .sample(&[&[2, 3]], |v| Ok(v[0].powf(0.0))),

@@ -116,14 +116,19 @@ impl<T: Float> Var<T> {
             false => T::ONE,
         });
         let scale = Var::constant(scale);
-        let magnitudes = self.div(&scale)?.abs();
-        // Below 1 a power has an infinite slope at 0; a zero adds nothing, and gets gradient 0.
-        let zeros = magnitudes.value().eq(&Tensor::scalar(T::ZERO))?;
-        let sum = magnitudes
-            .masked_fill(&zeros, T::ONE)?
-            .powf(p)
-            .masked_fill(&zeros, T::ZERO)?
-            .sum(keepdims(axes.clone()))?;
+        let scaled = self.div(&scale)?;
+        let powers = if p == 2.0 {
+            scaled.square()
+        } else {
+            // A slope of some order is infinite at 0; a zero adds nothing, and gets gradient 0.
+            let magnitudes = scaled.abs();
+            let zeros = magnitudes.value().eq(&Tensor::scalar(T::ZERO))?;
+            magnitudes
+                .masked_fill(&zeros, T::ONE)?
+                .powf(p)
+                .masked_fill(&zeros, T::ZERO)?
+        };
+        let sum = powers.sum(keepdims(axes.clone()))?;
         let zero = sum.value().eq(&Tensor::scalar(T::ZERO))?;
         let safe = sum.masked_fill(&zero, T::ONE)?;
         let root = if p == 2.0 {
@@ -248,7 +253,10 @@ pub(crate) fn entries() -> Vec<OpEntry> {
         "`(Σ |x|ᵖ)^(1/p)`; the largest magnitude for `p = ∞`",
         "`dy sign(x) (|x|/y)^(p−1)`",
     )
-    .edges("0 where the norm is 0; equal shares for ties at `p = ∞`; no overflow on the way");
+    .edges(
+        "0 where the norm is 0; equal shares for ties at `p = ∞`; no overflow on the way \
+             (PyTorch: ∞, with gradient 0)",
+    );
     for p in [0.5, 1.0, 2.0, 3.5, f64::INFINITY] {
         norm = norm.sample(&[&[3, 4]], move |v| v[0].norm(p, 1)).distinct();
     }
@@ -278,7 +286,7 @@ pub(crate) fn entries() -> Vec<OpEntry> {
             .sample(&[&[2, 3]], |v| v[0].std(.., 0))
             .distinct(),
         OpEntry::new("logsumexp", "`ln Σ eˣ`", "`dy e^(x − y)`")
-            .edges("−∞ of −∞ alone, with gradient 0; exact for values of ±10⁴")
+            .edges("−∞ of −∞ alone, with gradient 0 (PyTorch: NaN); exact for values of ±10⁴")
             .sample(&[&[2, 3, 4]], |v| v[0].logsumexp([0, -1]))
             .sample(&[&[2, 3]], |v| v[0].logsumexp(keepdims(1))),
         norm,

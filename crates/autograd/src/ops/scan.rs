@@ -16,8 +16,8 @@ impl<T: Float> Var<T> {
         CumulativeSum { axis }.apply(&[self])
     }
 
-    /// The running product along `axis`. Derivative: `Σ dyₖ yₖ / xᵢ` over `k ≥ i`; where an element
-    /// is 0, by the products without it.
+    /// The running product along `axis`. Derivative: `yᵢ₋₁ gᵢ`, where `gᵢ = dyᵢ + xᵢ₊₁ gᵢ₊₁` runs
+    /// from the end. Nothing is divided, so zeros need no care and small numbers lose no digits.
     ///
     /// # Errors
     /// If the axis does not exist.
@@ -27,8 +27,8 @@ impl<T: Float> Var<T> {
         CumulativeProduct { axis }.apply(&[self])
     }
 
-    /// The product over `axes`; 1 of no elements. Derivative: `dy · y / x`; where an element is
-    /// 0, by the product of the others.
+    /// The product over `axes`; 1 of no elements. Derivative: `dy` times the product of the others,
+    /// which is the product of all before an element with that of all behind it.
     ///
     /// # Errors
     /// If an axis does not exist or is named twice.
@@ -72,21 +72,15 @@ fn from_the_end<T: Float>(x: &Var<T>, axis: isize) -> Result<Var<T>> {
     x.flip(axis)?.cumsum(axis)?.flip(axis)
 }
 
-fn has_zeros<T: Float>(x: &Var<T>) -> bool {
-    x.value().iter().any(|x| x == T::ZERO)
-}
-
-/// `x` repeated along a new last axis of the same size, with 1 on the diagonal: row `i` holds all
-/// elements of the last axis but the `i`-th. Its products are those without element `i`, whatever
-/// that is.
-fn others<T: Float>(x: &Var<T>) -> Result<Var<T>> {
+/// The elements of the last axis, each one place later; `first` stands at the first place.
+fn later<T: Float>(x: &Var<T>, first: T) -> Result<Var<T>> {
     let size = last_size(x.shape())?;
-    let mut shape = x.shape().clone();
-    shape.push(size);
-    let diagonal = Tensor::<bool>::from_fn([size, size], |at| at[0] == at[1])?;
-    x.expand_dims(-2)?
-        .broadcast_to(shape)?
-        .masked_fill(&diagonal, T::ONE)
+    if size == 0 {
+        return Ok(x.clone());
+    }
+    let one = x.value().slice_axis(-1, 0..1)?;
+    let first = Var::constant(Tensor::full(one.shape(), first)?);
+    Var::concat(&[&first, &x.slice_axis(-1, 0..size as isize - 1)?], -1)
 }
 
 fn last_size(shape: &Shape) -> Result<usize> {
@@ -114,18 +108,58 @@ impl<T: Float> Op<T> for CumulativeProduct {
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients().of(0, || {
-            let x = at.input(0)?;
-            if !has_zeros(&x) {
-                return from_the_end(&dy.mul(&at.output()?)?, self.axis)?.div(&x);
-            }
-            // Quadratic in the length, but exact: Σ over k ≥ i of dyₖ · Π of xⱼ, j ≤ k, j ≠ i.
-            let (x, dy) = (x.swap_axes(self.axis, -1)?, dy.swap_axes(self.axis, -1)?);
-            let products = others(&x)?.cumprod(-1)?.triu(0)?;
-            products
-                .mul(&dy.expand_dims(-2)?)?
-                .sum(-1)?
-                .swap_axes(self.axis, -1)
+            let to_end = |x: &Var<T>| x.swap_axes(self.axis, -1);
+            let (x, y, dy) = (to_end(&at.input(0)?)?, to_end(&at.output()?)?, to_end(dy)?);
+            let factors = later(&x.flip(-1)?, T::ZERO)?;
+            let collected = Recurrence.apply(&[&factors, &dy.flip(-1)?])?.flip(-1)?;
+            later(&y, T::ONE)?.mul(&collected)?.swap_axes(self.axis, -1)
         })
+    }
+}
+
+/// `yᵢ = aᵢ yᵢ₋₁ + bᵢ` along the last axis, with `y₋₁ = 0`. Derivatives: `dbᵢ = dyᵢ + aᵢ₊₁ dbᵢ₊₁`,
+/// which is a recurrence from the end, and `daᵢ = dbᵢ yᵢ₋₁`.
+struct Recurrence;
+
+impl<T: Float> Op<T> for Recurrence {
+    fn name(&self) -> &str {
+        "recurrence"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [a, b] = inputs.exactly()?;
+        let size = last_size(a.shape())?;
+        if a.shape() != b.shape() {
+            return Err(
+                Error::shape("recurrence", "factors and terms differ in shape")
+                    .with("factors", a.shape())
+                    .with("terms", b.shape()),
+            );
+        }
+        let mut previous = 0.0;
+        let steps = a.iter().zip(b.iter()).enumerate().map(|(i, (a, b))| {
+            let before = if i % size == 0 { 0.0 } else { previous };
+            // A first factor, whatever it is, multiplies nothing.
+            previous = match i % size {
+                0 => b.to_f64(),
+                _ => a.to_f64() * before + b.to_f64(),
+            };
+            T::constant(previous)
+        });
+        Tensor::from_vec(steps.collect(), a.shape())
+    }
+    fn saves(&self) -> Saves {
+        Saves::input(0) | Saves::OUTPUT
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        let a = at.input(0)?;
+        let factors = later(&a.flip(-1)?, T::ZERO)?;
+        let db = Recurrence.apply(&[&factors, &dy.flip(-1)?])?.flip(-1)?;
+        at.gradients()
+            .of(0, || db.mul(&later(&at.output()?, T::ZERO)?))?
+            .of(1, || Ok(db.clone()))
+    }
+    fn flops(&self, _inputs: &[&Shape], output: &Shape) -> u64 {
+        2 * output.elements() as u64
     }
 }
 
@@ -142,16 +176,14 @@ impl<T: Float> Op<T> for Product {
         x.prod(-1)
     }
     fn saves(&self) -> Saves {
-        Saves::INPUTS | Saves::OUTPUT
+        Saves::INPUTS
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients().of(0, || {
             let x = at.input(0)?;
-            let dy = dy.expand_dims(-1)?;
-            if !has_zeros(&x) {
-                return dy.mul(&at.output()?.expand_dims(-1)?)?.div(&x);
-            }
-            dy.mul(&Product.apply(&[&others(&x)?])?)
+            let before = later(&x.cumprod(-1)?, T::ONE)?;
+            let behind = later(&x.flip(-1)?.cumprod(-1)?, T::ONE)?.flip(-1)?;
+            dy.expand_dims(-1)?.mul(&before)?.mul(&behind)
         })
     }
     fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
@@ -176,18 +208,22 @@ pub(crate) fn entries() -> Vec<OpEntry> {
         OpEntry::new(
             "cumprod",
             "`yᵢ = Π xⱼ` over `j ≤ i`",
-            "`Σ dyₖ yₖ / xᵢ` over `k ≥ i`",
+            "`yᵢ₋₁ gᵢ` with `gᵢ = dyᵢ + xᵢ₊₁ gᵢ₊₁`",
         )
-        .edges("where an element is 0, by the products without it")
+        .edges("exact where elements are 0: nothing is divided")
         .sample_on(0.4..1.9, &[&[2, 4]], |v| v[0].cumprod(1))
         .sample(&[&[3, 2]], |v| v[0].cumprod(-2))
         .sample_at(&[with_zeros], |v| v[0].cumprod(1))
         .sample_at(&[with_zeros], |v| v[0].cumprod(0)),
-        OpEntry::new("prod", "`Π x` over axes", "`dy y / x`")
-            .edges("where an element is 0, by the product of the others; 1 of no elements")
-            .sample(&[&[2, 3, 2]], |v| v[0].prod([0, -1]))
-            .sample(&[&[3]], |v| v[0].prod(keepdims(..)))
-            .sample_at(&[with_zeros], |v| v[0].prod(1))
-            .sample_at(&[with_zeros], |v| v[0].prod(..)),
+        OpEntry::new(
+            "prod",
+            "`Π x` over axes",
+            "`dy` times the product of the others",
+        )
+        .edges("exact where elements are 0: nothing is divided; 1 of no elements")
+        .sample(&[&[2, 3, 2]], |v| v[0].prod([0, -1]))
+        .sample(&[&[3]], |v| v[0].prod(keepdims(..)))
+        .sample_at(&[with_zeros], |v| v[0].prod(1))
+        .sample_at(&[with_zeros], |v| v[0].prod(..)),
     ]
 }

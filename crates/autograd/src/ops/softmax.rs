@@ -283,7 +283,7 @@ pub(crate) fn entries() -> Vec<OpEntry> {
             "`−Σ tᵢ ln softmax(x)ᵢ`, one a row",
             "`dx = dy (softmax(x) Σ t − t)`, `dt = −dy ln softmax(x)`",
         )
-        .edges("a score of −∞ at target 0 adds 0")
+        .edges("a score of −∞ at target 0 adds 0, as 0 · ln 0 does (PyTorch: NaN)")
         .sample_on(0.1..1.7, &[&[3, 4], &[3, 4]], |v| {
             v[0].softmax_cross_entropy_with(&v[1])
         })

@@ -90,14 +90,15 @@ macro_rules! elementwise_catalogue {
                 smooth_on: [-3.0..-0.4, 0.4..3.0],
                 reference: |x: f64| x.powi(-1),
             }
-            /// `|x|`. The derivative at 0 is 0.
+            /// `|x|`. The derivative at 0 is 0, and at NaN it is NaN (PyTorch: 0).
             abs(x) -> y {
                 forward: x.magnitude(),
                 derivative(x): x.sign(),
                 smooth_on: [-3.0..-0.1, 0.1..3.0],
                 reference: |x: f64| x.max(-x),
             }
-            /// −1, 0 or 1 by the sign of `x`; NaN stays NaN. The derivative is 0 everywhere.
+            /// −1, 0 or 1 by the sign of `x`; NaN stays NaN (PyTorch: 0). The
+            /// derivative is 0 everywhere.
             sign(x) -> y {
                 forward: x.signum_zero(),
                 derivative(x): x.zeros_like(),
@@ -349,15 +350,16 @@ macro_rules! elementwise_catalogue {
                 reference: |x: f64| (x / 6.0 + 0.5).clamp(0.0, 1.0),
             }
             /// `x · hardsigmoid(x)` (Howard et al., "Searching for MobileNetV3", 2019). The
-            /// derivative at −3 is 0 and at 3 is 1.
+            /// derivative at −3 is 0 and at 3 is 1. The value at −∞ is 0, the limit (PyTorch: NaN).
             hardswish(x) -> y {
                 forward: {
                     let line = (x + T::constant(3.0)) / T::constant(6.0);
                     if x <= T::constant(-3.0) { T::ZERO } else if line > T::ONE { x } else { x * line }
                 },
                 derivative(x): {
-                    let slope = x.indicator(|x: T| x.magnitude() < T::constant(3.0));
-                    x.hardsigmoid() + x * slope * (1.0 / 6.0)
+                    // 0 instead of x outside the corners: no infinity can meet the slope of 0 there.
+                    let outside = x.value().abs().ge(&tensor::Tensor::scalar(T::constant(3.0)))?;
+                    x.hardsigmoid() + x.masked_fill(&outside, T::ZERO)? * (1.0 / 6.0)
                 },
                 smooth_on: [-5.0..-3.1, -2.9..2.9, 3.1..5.0],
                 reference: |x: f64| x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
