@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 
 use smallvec::SmallVec;
-use tensor::{Float, Result, Tensor};
+use tensor::{Error, Float, Result, Tensor};
 
 use crate::op::{Backward, Slot};
 use crate::tape::{CONSTANT, Kind, NodeId, Operation, Tape};
@@ -65,6 +65,58 @@ impl<'a, T: Float> Reverse<'a, T> {
     /// If the output is not tracked, has more than one element and no seed, or its graph was
     /// freed; if a derivative fails.
     pub fn run(self) -> Result<Gradients<T>> {
+        let (mut pass, last) = self.begin()?;
+        for id in (0..=last).rev() {
+            pass.visit(id)?;
+        }
+        Ok(Gradients {
+            tape: pass.tape.clone(),
+            by_node: pass.results,
+        })
+    }
+
+    /// Runs the pass and calls `take(number, gradient)` for each variable as soon as its gradient
+    /// is complete; variables are numbered from 0 in the order in which the tape made them.
+    ///
+    /// A variable made just before its first use is complete as soon as that use has been passed,
+    /// so that its gradient can be used up and its memory serve what remains of the pass: large
+    /// networks need no room for all gradients at once.
+    ///
+    /// ```
+    /// use autograd::{Error, Tape};
+    /// use tensor::Tensor;
+    /// let tape = Tape::new();
+    /// let a = tape.variable(Tensor::scalar(2.0));
+    /// let b = tape.variable(Tensor::scalar(3.0));
+    /// let mut found = Vec::new();
+    /// a.mul(&b)?.reverse().hand_out(|number, gradient| {
+    ///     found.push((number, gradient.item()?));
+    ///     Ok::<(), Error>(())
+    /// })?;
+    /// assert_eq!(found, [(1, 2.0), (0, 3.0)]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Reverse::run`], and the first that `take` returns, which ends the pass.
+    pub fn hand_out<E: From<Error>>(
+        self,
+        mut take: impl FnMut(usize, Tensor<T>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let (mut pass, last) = self.begin()?;
+        for id in (0..=last).rev() {
+            pass.visit(id)?;
+            if let Some(gradient) = pass.results.remove(&id)
+                && let Some(number) = pass.variable_number(id)
+            {
+                take(number, gradient.into_value())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The pass, about to visit the last node.
+    fn begin(&self) -> Result<(Pass<'a, T>, NodeId)> {
         let (Some(tape), Some(last)) = (self.output.tape(), self.output.id()) else {
             return Err(
                 gradient_error("backward", "the output does not depend on any variable")
@@ -73,21 +125,13 @@ impl<'a, T: Float> Reverse<'a, T> {
             );
         };
         tape.check()?;
-        let mut pass = Pass::new(tape, last, &self)?;
+        let mut pass = Pass::new(tape, last, self)?;
         let first = Contribution {
             gradient: self.first_gradient()?,
             gated: false,
         };
         pass.pending.add(last, first, self.create_graph)?;
-        for id in (0..=last).rev() {
-            if let Some(gradient) = pass.pending.take(id) {
-                pass.step(id, gradient)?;
-            }
-        }
-        Ok(Gradients {
-            tape: tape.clone(),
-            by_node: pass.results,
-        })
+        Ok((pass, last))
     }
 
     fn first_gradient(&self) -> Result<Var<T>> {
@@ -146,6 +190,22 @@ impl<'a, T: Float> Pass<'a, T> {
         })
     }
 
+    /// Takes the step of node `id` if the output depends on it.
+    fn visit(&mut self, id: NodeId) -> Result<()> {
+        match self.pending.take(id) {
+            Some(gradient) => self.step(id, gradient),
+            None => Ok(()),
+        }
+    }
+
+    /// The number of node `id` among the variables, if it is one.
+    fn variable_number(&self, id: NodeId) -> Option<usize> {
+        match self.tape.0.nodes.borrow()[id].kind {
+            Kind::Variable(number) => Some(number as usize),
+            _ => None,
+        }
+    }
+
     /// Hands the complete gradient of node `id` on to its inputs.
     fn step(&mut self, id: NodeId, complete: Contribution<T>) -> Result<()> {
         let Contribution {
@@ -168,7 +228,7 @@ impl<'a, T: Float> Pass<'a, T> {
             let node = &mut nodes[id];
             let wanted = match &self.targets {
                 Some(targets) => targets.contains(&id),
-                None => matches!(node.kind, Kind::Variable),
+                None => matches!(node.kind, Kind::Variable(_)),
             };
             if wanted {
                 if let Some(gradient) = gradient.id() {
@@ -178,8 +238,8 @@ impl<'a, T: Float> Pass<'a, T> {
                 self.results.insert(id, gradient.clone());
             }
             match std::mem::replace(&mut node.kind, Kind::Freed) {
-                Kind::Variable => {
-                    node.kind = Kind::Variable;
+                leaf @ Kind::Variable(_) => {
+                    node.kind = leaf;
                     return Ok(());
                 }
                 Kind::Operation(operation) => operation,

@@ -48,6 +48,8 @@ pub(crate) type Hook<T> = Rc<dyn Fn(&Var<T>) -> Result<Var<T>>>;
 /// What all handles of one tape share.
 pub(crate) struct Record<T: Float> {
     pub(crate) nodes: RefCell<Nodes<T>>,
+    /// How many leaves there are.
+    variables: Cell<u32>,
     /// Names given by [`Tape::scope`]; entry 0 is "no scope".
     scopes: RefCell<Vec<Rc<str>>>,
     current_scope: Cell<u32>,
@@ -77,8 +79,8 @@ pub(crate) struct Node<T: Float> {
 }
 
 pub(crate) enum Kind<T: Float> {
-    /// A leaf, made by [`Tape::variable`].
-    Variable,
+    /// A leaf, made by [`Tape::variable`], and its number among the leaves.
+    Variable(u32),
     /// An operation whose derivative can still be taken.
     Operation(Operation<T>),
     /// An operation whose reverse pass has run, or is running.
@@ -107,6 +109,7 @@ impl<T: Float> Tape<T> {
     pub fn new() -> Self {
         Tape(Rc::new(Record {
             nodes: RefCell::new(Nodes::new()),
+            variables: Cell::new(0),
             scopes: RefCell::new(vec!["".into()]),
             current_scope: Cell::new(0),
             detect_anomalies: Cell::new(false),
@@ -121,7 +124,7 @@ impl<T: Float> Tape<T> {
     #[track_caller]
     pub fn variable(&self, value: Tensor<T>) -> Var<T> {
         let node = Node {
-            kind: Kind::Variable,
+            kind: Kind::Variable(self.0.variables.replace(self.0.variables.get() + 1)),
             shape: value.shape().clone(),
             location: Location::caller(),
             scope: self.0.current_scope.get(),

@@ -177,7 +177,7 @@ impl<T: Float> Var<T> {
         let nodes = record.nodes.borrow();
         let node = &nodes[place.id];
         let name = match &node.kind {
-            Kind::Variable => "variable",
+            Kind::Variable(_) => "variable",
             Kind::Operation(operation) => operation.op.name(),
             Kind::Freed => "(freed)",
         };

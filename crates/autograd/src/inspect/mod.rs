@@ -134,7 +134,7 @@ impl<T: Float> Tape<T> {
         let shape_of = |id: u32| nodes.get(id).map(|node| node.shape.clone());
         let snapshot = nodes.iter().map(|node| {
             let kind = match &node.kind {
-                Kind::Variable => GraphNodeKind::Variable,
+                Kind::Variable(_) => GraphNodeKind::Variable,
                 Kind::Freed => GraphNodeKind::Freed,
                 Kind::Operation(_) => GraphNodeKind::Operation,
             };

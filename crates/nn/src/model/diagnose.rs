@@ -6,7 +6,7 @@ use autograd::Var;
 use tensor::{Float, Tensor};
 
 use super::Sequential;
-use super::forward::Mode;
+use super::forward::{Mode, WeightSource};
 use crate::error::{Error, Result};
 
 /// A training step whose loss is infinite or NaN: training stops there, with the weights as they
@@ -80,7 +80,7 @@ impl<T: Float> Sequential<T> {
             Ok(())
         };
         let input = Var::constant(x.clone());
-        let run = self.run(input, &self.constants(), mode, &mut observe);
+        let run = self.run(input, WeightSource::Model, mode, &mut observe);
         match (found, run) {
             (Some((index, at)), _) => {
                 let stage = &self.layers[index];

@@ -3,7 +3,7 @@
 use autograd::{Tape, Var};
 use tensor::{Error, Float, Shape, Tensor};
 
-use super::Sequential;
+use super::{Sequential, Stage};
 use crate::error::Result;
 use crate::layer::{ActivationRole, Context};
 use crate::layers::ActivationFunction;
@@ -12,6 +12,41 @@ use crate::samples::Inputs;
 /// Samples that run through the model together where the result does not depend on it; Keras's
 /// default.
 pub(super) const BATCH: usize = 32;
+
+/// What the layers run with.
+#[derive(Clone, Copy)]
+pub(super) enum WeightSource<'a, T: Float> {
+    /// The model's weights, as constants.
+    Model,
+    /// The model's weights, as variables that each layer makes on this tape just before it runs.
+    Tape(&'a Tape<T>),
+    /// These, in the order of [`Sequential::parameters`].
+    Given(&'a [Var<T>]),
+}
+
+impl<T: Float> WeightSource<'_, T> {
+    /// The weights of the next layer, in whose scope this is called.
+    fn next(&mut self, stage: &Stage<T>) -> Vec<Var<T>> {
+        let values = stage.parameters().iter().map(|p| p.value.clone());
+        match self {
+            WeightSource::Model => values.map(Var::constant).collect(),
+            WeightSource::Tape(tape) => values.map(|value| tape.variable(value)).collect(),
+            WeightSource::Given(all) => {
+                let (own, others) = all.split_at(values.len());
+                *all = others;
+                own.to_vec()
+            }
+        }
+    }
+
+    fn tape(&self) -> Option<&Tape<T>> {
+        match self {
+            WeightSource::Model => None,
+            WeightSource::Tape(tape) => Some(tape),
+            WeightSource::Given(weights) => weights.iter().find_map(Var::tape),
+        }
+    }
+}
 
 /// How the layers run.
 #[derive(Clone, Copy)]
@@ -43,13 +78,17 @@ impl<T: Float> Sequential<T> {
         output.iter().for_each(|&size| shape.push(size));
         let mut predictions = Tensor::zeros(shape)?;
         let row = output.iter().product::<usize>();
-        let weights = self.constants();
         let values = predictions.make_mut();
         let mut start = 0;
         while start < count {
             let end = count.min(start + BATCH);
             let batch = Var::constant(x.slice(start..end)?.to_tensor()?);
-            let output = self.run(batch, &weights, Mode::PREDICT, &mut |_, _| Ok(()))?;
+            let output = self.run(
+                batch,
+                WeightSource::Model,
+                Mode::PREDICT,
+                &mut |_, _| Ok(()),
+            )?;
             let rows = &mut values[start * row..end * row];
             let output = output.into_value().contiguous();
             if output.len() != rows.len() {
@@ -101,13 +140,12 @@ impl<T: Float> Sequential<T> {
         self.require_built()?;
         self.require_shape("forward", x.shape())?;
         self.require_weights("forward", weights)?;
-        self.run(x.clone(), weights, Mode::PREDICT, &mut |_, _| Ok(()))
-    }
-
-    /// All weights as constants.
-    pub(super) fn constants(&self) -> Vec<Var<T>> {
-        let values = self.parameters().map(|p| p.value.clone());
-        values.map(Var::constant).collect()
+        self.run(
+            x.clone(),
+            WeightSource::Given(weights),
+            Mode::PREDICT,
+            &mut |_, _| Ok(()),
+        )
     }
 
     /// The activation that the model ends with.
@@ -124,11 +162,12 @@ impl<T: Float> Sequential<T> {
     pub(super) fn run(
         &self,
         x: Var<T>,
-        weights: &[Var<T>],
+        weights: WeightSource<'_, T>,
         mode: Mode,
         observe: &mut dyn FnMut(usize, &Var<T>) -> Result<()>,
     ) -> Result<Var<T>> {
         let (mut x, mut weights) = (x, weights);
+        let tape = weights.tape().or(x.tape()).cloned();
         let mut index = 0;
         while index < self.layers.len() {
             let stage = &self.layers[index];
@@ -157,9 +196,7 @@ impl<T: Float> Sequential<T> {
                 key: key(self.seed, mode.training_step.unwrap_or(0), index),
                 activation,
             };
-            let (own, others) = weights.split_at(stage.parameters().len());
-            x = self.run_layer(index, &x, own, &context)?;
-            weights = others;
+            x = self.run_layer(index, &x, &mut weights, tape.as_ref(), &context)?;
             observe(next - 1, &x)?;
             index = next;
         }
@@ -170,12 +207,12 @@ impl<T: Float> Sequential<T> {
         &self,
         index: usize,
         x: &Var<T>,
-        weights: &[Var<T>],
+        weights: &mut WeightSource<'_, T>,
+        tape: Option<&Tape<T>>,
         context: &Context,
     ) -> Result<Var<T>> {
         let stage = &self.layers[index];
-        let run = || stage.layer.forward(x, weights, context);
-        let tape = weights.iter().chain([x]).find_map(Var::tape);
+        let run = || stage.layer.forward(x, &weights.next(stage), context);
         let result = match tape {
             Some(tape) => tape.scope(&stage.name, run),
             None => autograd::section(&stage.name, run),

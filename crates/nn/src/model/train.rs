@@ -7,12 +7,13 @@ use autograd::{Tape, Var, section};
 use tensor::{Error, Float, Shape, Tensor};
 
 use super::Sequential;
-use super::forward::{BATCH, Mode};
+use super::forward::{BATCH, Mode, WeightSource};
 use crate::data::Array;
 use crate::error::Result;
 use crate::losses::Loss;
 use crate::metrics::{Metric, Tally};
 use crate::optimizers::{Optimizer, OptimizerState};
+use crate::parameter::Parameter;
 use crate::samples::{self, Inputs, Targets};
 
 /// Loss, optimizer with its state, and metrics of a model; see [`Sequential::compile`].
@@ -204,7 +205,6 @@ impl<T: Float> Sequential<T> {
         let compiled = self.require_compiled("evaluate")?;
         self.check_pair("evaluate", x.shape(), &y)?;
         let mut running = Running::default();
-        let weights = self.constants();
         let mut start = 0;
         while start < x.len() {
             let end = x.len().min(start + BATCH);
@@ -214,7 +214,7 @@ impl<T: Float> Sequential<T> {
                 training_step: None,
                 without_last_activation: self.loss_absorbs_activation(compiled),
             };
-            let output = self.run(batch, &weights, mode, &mut |_, _| Ok(()))?;
+            let output = self.run(batch, WeightSource::Model, mode, &mut |_, _| Ok(()))?;
             let loss = self.loss_of(compiled, &output, &targets)?.item()?.to_f64();
             let output = self.completed(compiled, output)?;
             running.add(loss, end - start, &output, &targets, &compiled.metrics)?;
@@ -279,30 +279,66 @@ impl<T: Float> Sequential<T> {
     ) -> Result<()> {
         let compiled = self.require_compiled("fit")?;
         let mode = self.training_mode(compiled);
-        let gradients = {
-            let tape = Tape::new();
-            let weights = self.variables(&tape);
-            let input = Var::constant(x.clone());
-            let (output, loss) = self.recorded_loss(compiled, input, targets, &weights)?;
-            let value = loss.item()?.to_f64();
-            if !value.is_finite() {
-                return Err(self.not_finite(x, value, mode).into());
-            }
-            let count = x.shape().first().copied().unwrap_or(0);
-            section("metrics", || {
-                let output = self.completed(compiled, output.detach())?;
-                running.add(value, count, &output, targets, &compiled.metrics)
-            })?;
-            let mut gradients = loss.backward()?;
-            let take = |weight: &Var<T>| gradients.take(weight);
-            weights
-                .iter()
-                .map(take)
-                .collect::<tensor::Result<Vec<_>>>()?
-            // Here the tape and its variables go, so that the weights have one owner again and
-            // can be changed in place.
-        };
+        let tape = Tape::new();
+        let weights = WeightSource::Tape(&tape);
+        let input = Var::constant(x.clone());
+        let (output, loss) = self.recorded_loss(compiled, input, targets, weights)?;
+        let value = loss.item()?.to_f64();
+        if !value.is_finite() {
+            return Err(self.not_finite(x, value, mode).into());
+        }
+        let count = x.shape().first().copied().unwrap_or(0);
+        section("metrics", || {
+            let output = self.completed(compiled, output.detach())?;
+            running.add(value, count, &output, targets, &compiled.metrics)
+        })?;
+        drop(output);
+        if compiled.optimizer.is_separable() {
+            return self.update_on_the_way(&loss);
+        }
+        let mut gradients = vec![None; self.parameters().count()];
+        loss.reverse().hand_out(|number, gradient| {
+            gradients[number] = Some(gradient);
+            Ok::<(), tensor::Error>(())
+        })?;
+        // The weights have one owner again once the loss and its tape are gone, and can be changed
+        // in place.
+        drop(loss);
+        let gradients = (gradients.into_iter().enumerate())
+            .map(|(number, gradient)| gradient.ok_or_else(|| self.without_gradient(number)));
+        let gradients = gradients.collect::<Result<Vec<_>>>()?;
         section("optimizer", || self.update(gradients))
+    }
+
+    /// Runs the reverse pass, and changes each parameter as soon as its gradient is known: the
+    /// gradient of one parameter at a time takes memory.
+    fn update_on_the_way(&mut self, loss: &Var<T>) -> Result<()> {
+        self.begin_update()?;
+        let mut without: Vec<bool> = self.parameters().map(|_| true).collect();
+        loss.reverse().hand_out(|number, gradient| {
+            without[number] = false;
+            section("optimizer", || self.update_parameter(number, &gradient))
+        })?;
+        match without.iter().position(|&without| without) {
+            Some(number) => Err(self.without_gradient(number)),
+            None => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn without_gradient(&self, number: usize) -> crate::Error {
+        let error = Error::new(
+            tensor::ErrorKind::Gradient,
+            "fit",
+            "the loss does not depend on a weight, which training cannot change then",
+        );
+        match self.named_parameters().nth(number) {
+            Some((stage, parameter)) => error
+                .with("layer", stage.describe())
+                .with("weight", parameter.name()),
+            None => error,
+        }
+        .into()
     }
 
     /// One step of the optimizer with these gradients, which come in the order of
@@ -356,6 +392,19 @@ impl<T: Float> Sequential<T> {
 
     /// Hands the gradients, in the order of the parameters, to the optimizer.
     fn update(&mut self, mut gradients: Vec<Tensor<T>>) -> Result<()> {
+        if let Some(compiled) = &self.compiled {
+            compiled.optimizer.prepare(&mut gradients)?;
+        }
+        self.begin_update()?;
+        for (number, gradient) in gradients.iter().enumerate() {
+            self.update_parameter(number, gradient)?;
+        }
+        Ok(())
+    }
+
+    /// Counts the step, and makes the optimizer's memory before the first.
+    fn begin_update(&mut self) -> Result<()> {
+        let count = self.parameters().count();
         let Some(Compiled {
             optimizer, state, ..
         }) = &mut self.compiled
@@ -363,34 +412,39 @@ impl<T: Float> Sequential<T> {
             return Ok(());
         };
         if state.slots.is_empty() {
-            let zeros = |gradient: &Tensor<T>| {
+            let zeros = |parameter: &Parameter<T>| {
                 let slots = optimizer.slots().iter();
-                slots.map(|_| Tensor::zeros(gradient.shape())).collect()
+                let zeros = slots.map(|_| Tensor::zeros(parameter.value.shape()));
+                zeros.collect::<tensor::Result<Vec<_>>>()
             };
-            state.slots = gradients.iter().map(zeros).collect::<tensor::Result<_>>()?;
+            let parameters = self.layers.iter().flat_map(super::Stage::parameters);
+            state.slots = parameters.map(zeros).collect::<tensor::Result<_>>()?;
         }
-        if state.slots.len() != gradients.len() {
-            return Err(Error::value(
-                "optimizer",
-                format!(
-                    "the state is that of {} parameters, the model has {}",
-                    state.slots.len(),
-                    gradients.len()
-                ),
-            )
-            .fix("`compile` again after adding layers")
-            .into());
+        if state.slots.len() != count {
+            let states = state.slots.len();
+            let message =
+                format!("the state is that of {states} parameters, the model has {count}");
+            return Err(Error::value("optimizer", message)
+                .fix("`compile` again after adding layers")
+                .into());
         }
-        optimizer.prepare(&mut gradients)?;
         state.iterations += 1;
-        let parameters = self
+        Ok(())
+    }
+
+    fn update_parameter(&mut self, number: usize, gradient: &Tensor<T>) -> Result<()> {
+        let mut parameters = self
             .layers
             .iter_mut()
             .flat_map(super::Stage::parameters_mut);
-        for ((parameter, gradient), slots) in parameters.zip(&gradients).zip(&mut state.slots) {
-            optimizer.update(state.iterations, &mut parameter.value, gradient, slots)?;
-        }
-        Ok(())
+        let (Some(compiled), Some(parameter)) = (&mut self.compiled, parameters.nth(number)) else {
+            return Ok(());
+        };
+        let Compiled {
+            optimizer, state, ..
+        } = compiled;
+        let slots = &mut state.slots[number];
+        optimizer.update(state.iterations, &mut parameter.value, gradient, slots)
     }
 
     /// The loss of a training step, recorded on the tape of `weights` and not followed by a step of
@@ -426,7 +480,12 @@ impl<T: Float> Sequential<T> {
         let compiled = self.require_compiled("training_loss")?;
         self.check_pair("training_loss", x.shape(), &y)?;
         self.require_weights("training_loss", weights)?;
-        let (_, loss) = self.recorded_loss(compiled, x.clone(), &Targets::new(&y)?, weights)?;
+        let (_, loss) = self.recorded_loss(
+            compiled,
+            x.clone(),
+            &Targets::new(&y)?,
+            WeightSource::Given(weights),
+        )?;
         Ok(loss)
     }
 
@@ -443,7 +502,7 @@ impl<T: Float> Sequential<T> {
         compiled: &Compiled<T>,
         x: Var<T>,
         targets: &Targets<T>,
-        weights: &[Var<T>],
+        weights: WeightSource<'_, T>,
     ) -> Result<(Var<T>, Var<T>)> {
         let mode = self.training_mode(compiled);
         let output = self.run(x, weights, mode, &mut |_, _| Ok(()))?;

@@ -129,6 +129,10 @@ impl<T: Float> Optimizer<T> for Adam {
         &["momentum", "velocity"]
     }
 
+    fn is_separable(&self) -> bool {
+        true
+    }
+
     fn update(
         &self,
         step: u64,

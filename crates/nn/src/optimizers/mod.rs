@@ -78,6 +78,12 @@ pub trait Optimizer<T: Float = f32>: Send + Sync {
         Ok(())
     }
 
+    /// Whether the step of each parameter needs that parameter's gradient alone, so that it can be
+    /// taken before the other gradients are known. [`Optimizer::prepare`] is then not called.
+    fn is_separable(&self) -> bool {
+        false
+    }
+
     /// Changes one parameter in place; `step` counts from 1, and `state` has one tensor for each
     /// of [`slots`](Optimizer::slots).
     ///
@@ -112,6 +118,9 @@ impl<T: Float, O: Optimizer<T> + ?Sized> Optimizer<T> for Box<O> {
     }
     fn prepare(&self, gradients: &mut [Tensor<T>]) -> Result<()> {
         (**self).prepare(gradients)
+    }
+    fn is_separable(&self) -> bool {
+        (**self).is_separable()
     }
     fn update(
         &self,

@@ -113,6 +113,10 @@ impl<T: Float> Optimizer<T> for RmsProp {
         }
     }
 
+    fn is_separable(&self) -> bool {
+        true
+    }
+
     fn update(
         &self,
         _step: u64,

@@ -98,6 +98,10 @@ impl<T: Float> Optimizer<T> for Sgd {
         }
     }
 
+    fn is_separable(&self) -> bool {
+        true
+    }
+
     fn update(
         &self,
         _step: u64,
