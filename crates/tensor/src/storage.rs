@@ -106,8 +106,8 @@ impl<T: Element> Buffer<T> {
             return Err(too_large());
         }
         let bytes = size_class(requested);
-        let (start, fresh) = match pool().take(bytes) {
-            Some(block) => (block.0, false),
+        let (start, bytes, fresh) = match pool().take(bytes) {
+            Some((block, bytes)) => (block.0, bytes, false),
             None => {
                 // SAFETY: the layout has a non-zero size.
                 let start = unsafe { alloc_zeroed(layout_of(bytes)) };
@@ -115,7 +115,7 @@ impl<T: Element> Buffer<T> {
                     pool().give_up(bytes);
                     return Err(too_large());
                 };
-                (start, true)
+                (start, bytes, true)
             }
         };
         let start = start.cast();
@@ -241,7 +241,7 @@ fn lock() -> MutexGuard<'static, Pool> {
 }
 
 impl PoolHandle {
-    fn take(&self, bytes: usize) -> Option<Block> {
+    fn take(&self, bytes: usize) -> Option<(Block, usize)> {
         (bytes >= SMALLEST_POOLED)
             .then(|| lock().take(bytes))
             .flatten()
@@ -264,13 +264,16 @@ impl PoolHandle {
 }
 
 impl Pool {
-    fn take(&mut self, bytes: usize) -> Option<Block> {
-        let found = self.blocks.get_mut(&bytes).and_then(Vec::pop);
+    /// The smallest released block of at least `bytes`, and its size; none if it would be more
+    /// than twice as large as needed.
+    fn take(&mut self, bytes: usize) -> Option<(Block, usize)> {
+        let mut fitting = self.blocks.range_mut(bytes..=2 * bytes);
+        let found = fitting.find_map(|(&size, blocks)| Some((blocks.pop()?, size)));
         let statistics = &mut self.statistics;
-        statistics.live_bytes += bytes;
+        statistics.live_bytes += found.as_ref().map_or(bytes, |(_, size)| *size);
         statistics.peak_live_bytes = statistics.peak_live_bytes.max(statistics.live_bytes);
-        if found.is_some() {
-            statistics.cached_bytes -= bytes;
+        if let Some((_, size)) = &found {
+            statistics.cached_bytes -= size;
             statistics.recycled += 1;
         } else {
             statistics.fresh += 1;
