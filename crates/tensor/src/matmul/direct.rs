@@ -139,6 +139,8 @@ impl<T: Real> Kernel for Direct<'_, T> {
                             _ => std::ptr::null(),
                         },
                         relu: self.epilogue.relu && last,
+                        ahead: right,
+                        ahead_step: 0,
                     };
                     // SAFETY: rows, columns and depth are those of the matrices; a panel of B
                     // that is read in place is whole; these rows of C are this task's alone.

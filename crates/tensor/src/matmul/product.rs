@@ -184,6 +184,7 @@ impl<T: Real> Product<'_, T> {
         columns: Range<usize>,
         a: *const T,
         b: (*const T, isize),
+        ahead: (*const T, isize),
     ) {
         let last = block + 1 == self.grid.depth_blocks.count();
         let bias = match self.epilogue.bias {
@@ -205,6 +206,8 @@ impl<T: Real> Product<'_, T> {
             add: self.accum == Accum::Add || block > 0,
             bias,
             relu: self.epilogue.relu && last,
+            ahead: ahead.0,
+            ahead_step: ahead.1,
         };
         // SAFETY: the caller vouches for the panels; rows and columns are of the grid, which is
         // that of C.
@@ -274,6 +277,7 @@ impl<T: Real> Kernel for RowBlock<'_, T> {
                             grid.columns(column_panel),
                             left.as_ptr(),
                             (right.as_ptr(), grid.width as isize),
+                            (right.as_ptr(), 0),
                         );
                     }
                 }
@@ -290,6 +294,22 @@ struct ColumnBlock<'a, T> {
     blocks: Range<usize>,
     columns: Range<usize>,
     scratch: &'a mut [T],
+}
+
+/// What to fetch while row panel `row_panel` meets the columns from `column` on: one line of each of
+/// the rows of `b` from `row` on, which come next. They lie far apart, where the processor does not
+/// look ahead by itself.
+#[inline(always)]
+fn ahead<T>(
+    b: &MatrixRef<'_, T>,
+    row: usize,
+    column: usize,
+    row_panel: usize,
+) -> Option<(*const T, isize)> {
+    const LINE: usize = 64;
+    let column = column + row_panel * LINE / size_of::<T>();
+    let exists = b.column_stride() == 1 && row < b.rows() && column < b.columns();
+    exists.then(|| (b.pointer(row, column), b.row_stride()))
 }
 
 impl<T: Real> Kernel for ColumnBlock<'_, T> {
@@ -334,6 +354,8 @@ impl<T: Real> Kernel for ColumnBlock<'_, T> {
                     for row_panel in 0..grid.row_panels.count() {
                         let rows = grid.row_panels.range(row_panel);
                         let left = &left[rows.start * depth.len()..];
+                        let ahead = ahead(self.b, depth.end, columns.start, row_panel);
+                        let ahead = ahead.unwrap_or((left.as_ptr(), 0));
                         // SAFETY: the left panel was packed for this block; so was the right one,
                         // or it is whole and lies in B; and tasks share no tile.
                         unsafe {
@@ -344,6 +366,7 @@ impl<T: Real> Kernel for ColumnBlock<'_, T> {
                                 columns.clone(),
                                 left.as_ptr(),
                                 right,
+                                ahead,
                             );
                         }
                     }

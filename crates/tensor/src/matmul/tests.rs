@@ -1,6 +1,7 @@
 //! Products against sums in `f64`, at the edges of blocks and at every level.
 
 use super::*;
+use crate::Tensor;
 use crate::parallel::Par;
 use crate::simd::{Level, Real};
 
@@ -364,4 +365,26 @@ fn sizes_that_do_not_fit_are_refused() {
         message,
         "gemm: A has not as many columns as B has rows\n  A  2 × 3\n  B  4 × 3\n  C  2 × 3"
     );
+}
+
+/// Sizes at which a large B that lies by columns, or by rows with more rows than a block, takes
+/// ways of its own.
+#[test]
+fn dense_layers_and_their_gradients_agree_with_naive_sums() {
+    let (batch, inputs, outputs) = (19, 2600, 450);
+    let number = |seed: usize| move |at: &[usize]| ((at[0] * 7 + at[1] * 13 + seed) % 23) as f32;
+    let x = Tensor::from_fn([batch, inputs], number(1)).unwrap();
+    let w = Tensor::from_fn([inputs, outputs], number(2)).unwrap();
+    let dy = Tensor::from_fn([batch, outputs], number(3)).unwrap();
+    let naive = |a: &Tensor<f32>, b: &Tensor<f32>| {
+        Tensor::from_fn([a.shape()[0], b.shape()[1]], |at| {
+            // Small whole numbers, so that every order of adding gives the same sum.
+            let products = (0..a.shape()[1]).map(|p| a[[at[0], p]] * b[[p, at[1]]]);
+            products.sum::<f32>()
+        })
+        .unwrap()
+    };
+    assert_eq!(x.matmul(&w).unwrap(), naive(&x, &w));
+    assert_eq!(dy.matmul(&w.t()).unwrap(), naive(&dy, &w.t()));
+    assert_eq!(x.t().matmul(&dy).unwrap(), naive(&x.t(), &dy));
 }

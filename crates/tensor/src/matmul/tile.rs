@@ -28,6 +28,10 @@ pub(super) struct Tile<T> {
     pub(super) bias: *const T,
     /// Then replace negative numbers by zero.
     pub(super) relu: bool,
+    /// Meanwhile, the cache fetches the lines at `ahead + p · ahead_step`; the addresses need not
+    /// be valid.
+    pub(super) ahead: *const T,
+    pub(super) ahead_step: isize,
 }
 
 impl<T: Real> Tile<T> {
@@ -113,8 +117,10 @@ unsafe fn product<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
 ) -> [[T::Vector<S>; VECTORS]; ROWS] {
     let lanes = T::Vector::<S>::LANES;
     let mut sums = [[T::Vector::<S>::zero(simd); VECTORS]; ROWS];
-    let (mut a, mut b) = (tile.a, tile.b);
+    let (mut a, mut b, mut ahead) = (tile.a, tile.b, tile.ahead);
     for _ in 0..tile.depth {
+        prefetch(ahead);
+        ahead = ahead.wrapping_offset(tile.ahead_step);
         let mut row = [T::Vector::<S>::zero(simd); VECTORS];
         for (v, vector) in row.iter_mut().enumerate() {
             // SAFETY: the caller vouches for all vectors that the columns touch.
