@@ -96,6 +96,7 @@ fn strips<T: Real>(
                 columns: panel.columns,
                 sum: [outer, middle, inner],
                 finish: job.finish(first_channel, panel.columns),
+                ahead: &[],
             };
             strip.run(job.level, &mut target[c..]);
         }

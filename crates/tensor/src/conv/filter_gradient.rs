@@ -311,6 +311,7 @@ impl<T: Real> Sum<'_, T> {
                             },
                         ],
                         finish: Finish::Add,
+                        ahead: &[],
                     };
                     strip.run(self.level, &mut sums[c..]);
                 }
@@ -365,6 +366,7 @@ impl<T: Real> Sum<'_, T> {
                             columns: panel.width,
                             sum: [Loop::ONCE, Loop::ONCE, inner],
                             finish: Finish::Add,
+                            ahead: &[],
                         };
                         strip.run(self.level, &mut sums[at..]);
                     });

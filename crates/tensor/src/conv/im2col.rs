@@ -159,6 +159,7 @@ fn multiply<T: Real>(
                     columns: panel.columns,
                     sum: [Loop::ONCE, Loop::ONCE, inner],
                     finish: job.finish(first_channel, panel.columns),
+                    ahead: &[],
                 };
                 strip.run(job.level, &mut target[first_channel..]);
             }

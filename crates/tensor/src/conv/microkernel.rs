@@ -6,7 +6,7 @@
 //! is up to three nested loops with a stride each (kernel rows, kernel columns, channels; or, for
 //! the gradient of the filters, output rows and columns).
 
-use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
+use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch, prefetch};
 
 /// One loop over the summed index: `count` steps, each by `a` and `b` elements.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,8 @@ pub(super) struct Strip<'a, T> {
     /// The summed index, outermost first.
     pub(super) sum: [Loop; 3],
     pub(super) finish: Finish<'a, T>,
+    /// What the cache fetches meanwhile, for whoever comes next; may be empty.
+    pub(super) ahead: &'a [T],
 }
 
 /// Rows that the accumulators of one tile cover: enough chains to hide the latency of a fused
@@ -121,12 +123,13 @@ impl<T: Real> Strip<'_, T> {
         let tiles = self.rows.div_ceil(most_rows);
         let height = self.rows / tiles;
         let tall = self.rows % tiles;
-        let run = |height, first_row, tiles, c: &mut [T]| match vectors {
-            1 => self.tiles_of_height::<1>(level, height, first_row, tiles, c),
-            _ => self.tiles_of_height::<2>(level, height, first_row, tiles, c),
+        let (now, later) = self.ahead.split_at(self.ahead.len() * tall / tiles);
+        let run = |height, first_row, tiles, ahead, c: &mut [T]| match vectors {
+            1 => self.tiles_of_height::<1>(level, height, first_row, tiles, ahead, c),
+            _ => self.tiles_of_height::<2>(level, height, first_row, tiles, ahead, c),
         };
-        run(height + 1, 0, tall, c);
-        run(height, tall * (height + 1), tiles - tall, c);
+        run(height + 1, 0, tall, now, c);
+        run(height, tall * (height + 1), tiles - tall, later, c);
     }
 
     /// The sum over nothing is zero.
@@ -149,6 +152,7 @@ impl<T: Real> Strip<'_, T> {
         height: usize,
         first_row: usize,
         tiles: usize,
+        ahead: &[T],
         c: &mut [T],
     ) {
         if tiles == 0 {
@@ -161,6 +165,7 @@ impl<T: Real> Strip<'_, T> {
                         strip: self,
                         first_row,
                         tiles,
+                        ahead,
                         c,
                     }),)*
                     _ => unreachable!("no tile has {height} rows"),
@@ -176,6 +181,7 @@ struct Tiles<'a, 'b, T, const ROWS: usize, const VECTORS: usize> {
     strip: &'a Strip<'b, T>,
     first_row: usize,
     tiles: usize,
+    ahead: &'a [T],
     c: &'a mut [T],
 }
 
@@ -188,6 +194,18 @@ impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Tiles<'_, '_, 
             // Heights are chosen to fit; this spares the compiler the tiles that do not.
             return;
         }
+        let steps = self.strip.sum.iter().map(|l| l.count).product::<usize>();
+        // So far ahead that one fetch a step covers all; many fetches of one line do no harm.
+        let mut ahead = match self.ahead {
+            [] => Ahead {
+                next: self.strip.b.as_ptr(),
+                step: 0,
+            },
+            ahead => Ahead {
+                next: ahead.as_ptr(),
+                step: ahead.len().div_ceil(steps * self.tiles),
+            },
+        };
         for tile in 0..self.tiles {
             let row = self.first_row + tile * ROWS;
             // SAFETY: `Strip::run` has checked that all rows, sums and columns of the strip lie
@@ -195,11 +213,17 @@ impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Tiles<'_, '_, 
             unsafe {
                 let a = self.strip.a.as_ptr().add(row * self.strip.a_row);
                 let c = self.c.as_mut_ptr().add(row * self.strip.c_row);
-                let sums = sums::<T, S, ROWS, VECTORS>(simd, self.strip, a);
+                let sums = sums::<T, S, ROWS, VECTORS>(simd, self.strip, a, &mut ahead);
                 finish::<T, S, ROWS, VECTORS>(simd, self.strip, sums, c);
             }
         }
     }
+}
+
+/// Where the next line to fetch is, and how far apart such lines are.
+struct Ahead<T> {
+    next: *const T,
+    step: usize,
 }
 
 /// The sums of one tile whose first row of `a` is at `a`.
@@ -211,6 +235,7 @@ unsafe fn sums<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     strip: &Strip<'_, T>,
     a: *const T,
+    ahead: &mut Ahead<T>,
 ) -> [[T::Vector<S>; VECTORS]; ROWS] {
     let [outer, middle, inner] = strip.sum;
     let lanes = T::Vector::<S>::LANES;
@@ -223,6 +248,8 @@ unsafe fn sums<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
                 let mut a = a.add(i * outer.a + j * middle.a);
                 let mut b = strip.b.as_ptr().add(i * outer.b + j * middle.b);
                 for _ in 0..inner.count {
+                    prefetch(ahead.next);
+                    ahead.next = ahead.next.wrapping_add(ahead.step);
                     let mut columns = [T::Vector::<S>::zero(simd); VECTORS];
                     for v in 0..VECTORS {
                         columns[v] = T::Vector::<S>::load_pointer(simd, b.add(v * lanes));

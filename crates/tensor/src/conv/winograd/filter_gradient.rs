@@ -12,7 +12,7 @@ use crate::conv::statistics::count_multiplications;
 use crate::conv::winograd::Tiling;
 use crate::conv::winograd::minimal::Minimal;
 use crate::conv::winograd::tiles::{
-    Chunk, TransformFilterGradient, TransformGradient, TransformInput,
+    Chunk, Fetch, TransformFilterGradient, TransformGradient, TransformInput,
 };
 use crate::error::Result;
 use crate::matmul::with_scratch;
@@ -104,6 +104,19 @@ struct Sum<'a, T, M> {
 }
 
 impl<T: Real, M: Minimal> Sum<'_, T, M> {
+    /// The rows below those of the chunk, which the next one needs.
+    fn fetch(&self, chunk: &Chunk, origin: isize) -> Fetch<'_, T> {
+        let inputs = [M::OUTPUT, M::INPUT];
+        let inputs = chunk.pixels(input_image(self.params), origin, inputs);
+        let outputs = chunk.pixels(output_image(self.params), 0, [M::OUTPUT; 2]);
+        let parts = [
+            Fetch::after(self.x, &inputs),
+            Fetch::after(self.dy, &outputs),
+            &[],
+        ];
+        Fetch { parts }
+    }
+
     /// Adds the products of one chunk of tiles.
     fn add(&self, chunk: &Chunk, sums: &mut [T]) {
         let tiles = chunk.tiles.len();
@@ -137,8 +150,10 @@ impl<T: Real, M: Minimal> Sum<'_, T, M> {
                     tiling: PhantomData,
                 };
                 dispatch(self.level, transform_gradient);
+                let fetch = self.fetch(chunk, correlation.rows.offset);
+                let panels = self.panels.count();
                 for point in 0..M::POINTS {
-                    for panel in (0..self.panels.count()).map(|p| self.panels.panel(p)) {
+                    for (index, panel) in (0..panels).map(|p| self.panels.panel(p)).enumerate() {
                         let inner = Loop {
                             count: tiles,
                             a: v_width,
@@ -153,6 +168,7 @@ impl<T: Real, M: Minimal> Sum<'_, T, M> {
                             columns: panel.width,
                             sum: [Loop::ONCE, Loop::ONCE, inner],
                             finish: Finish::Add,
+                            ahead: fetch.share(point * panels + index, M::POINTS * panels),
                         };
                         let at = M::POINTS * panel.start + point * channels * panel.width;
                         strip.run(self.level, &mut sums[at..]);

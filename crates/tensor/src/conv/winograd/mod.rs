@@ -39,7 +39,7 @@ use crate::storage::Buffer;
 pub(super) use filter_gradient::filter_gradient;
 use minimal::Minimal;
 pub(super) use minimal::{Four, Two};
-use tiles::{Chunk, TransformFilters, TransformInput, TransformOutput};
+use tiles::{Chunk, Fetch, TransformFilters, TransformInput, TransformOutput};
 
 /// Numbers of both matrices of a chunk at all points: half of a second-level cache of 1 MiB.
 const CHUNK: usize = 128 << 10;
@@ -255,7 +255,7 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
                 tiling,
             };
             dispatch(self.level, transform_input);
-            self.multiply(tiles, v, m);
+            self.multiply(tiles, &self.fetch(chunk, target), v, m);
             let transform_output = TransformOutput {
                 chunk,
                 m,
@@ -270,12 +270,27 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
         });
     }
 
+    /// What comes next: the rows of the images that the chunk's outputs go to, those of the gate,
+    /// and the inputs below those of the chunk, which the next one needs.
+    fn fetch<'b>(&'b self, chunk: &Chunk, target: &'b [T]) -> Fetch<'b, T> {
+        let outputs = chunk.pixels(self.target_shape, 0, [M::OUTPUT; 2]);
+        let inputs = [M::OUTPUT, M::INPUT];
+        let inputs = chunk.pixels(self.source_shape, self.origin[0], inputs);
+        let gate = self.gate.map_or(&[][..], |gate| &gate[outputs.clone()]);
+        let first = chunk.first_row(self.target_shape, M::OUTPUT);
+        let outputs = outputs.start - first..outputs.end - first;
+        let outputs = target.get(outputs).unwrap_or(&[]);
+        let parts = [outputs, gate, Fetch::after(self.source, &inputs)];
+        Fetch { parts }
+    }
+
     /// `M = V · U` at each point.
-    fn multiply(&self, tiles: usize, v: &[T], m: &mut [T]) {
+    fn multiply(&self, tiles: usize, fetch: &Fetch<'_, T>, v: &[T], m: &mut [T]) {
         let channels = self.source_shape.channels;
         let [v_width, m_width] = self.widths;
+        let panels = self.panels.count();
         for point in 0..M::POINTS {
-            for panel in (0..self.panels.count()).map(|p| self.panels.panel(p)) {
+            for (index, panel) in (0..panels).map(|p| self.panels.panel(p)).enumerate() {
                 let inner = Loop {
                     count: channels,
                     a: 1,
@@ -295,6 +310,7 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
                         bias: None,
                         relu: false,
                     },
+                    ahead: fetch.share(point * panels + index, M::POINTS * panels),
                 };
                 strip.run(self.level, &mut m[point * tiles * m_width + panel.first..]);
             }

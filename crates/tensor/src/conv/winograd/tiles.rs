@@ -25,11 +25,64 @@ pub(super) struct Chunk {
 
 impl Chunk {
     fn places(&self) -> impl Iterator<Item = [usize; 3]> + '_ {
-        self.tiles.clone().map(|tile| {
-            let (row, column) = (tile / self.columns, tile % self.columns);
-            let image = self.images.start + row / self.rows.len();
-            [image, self.rows.start + row % self.rows.len(), column]
-        })
+        self.tiles.clone().map(|tile| self.place(tile))
+    }
+
+    /// Image, row and column of a tile.
+    fn place(&self, tile: usize) -> [usize; 3] {
+        let (row, column) = (tile / self.columns, tile % self.columns);
+        let image = self.images.start + row / self.rows.len();
+        [image, self.rows.start + row % self.rows.len(), column]
+    }
+
+    /// Where images of `shape` hold the first row of the block that the chunk belongs to.
+    pub(super) fn first_row(&self, shape: ImageShape, step: usize) -> usize {
+        (self.images.start * shape.height + self.rows.start * step) * shape.row_len()
+    }
+
+    /// Where images of `shape` hold the rows under the tiles: `height` rows a tile, `step` from
+    /// one tile to the next, the first at `origin`.
+    pub(super) fn pixels(
+        &self,
+        shape: ImageShape,
+        origin: isize,
+        [step, height]: [usize; 2],
+    ) -> Range<usize> {
+        let ([first_image, first, _], [last_image, last, _]) = (
+            self.place(self.tiles.start),
+            self.place(self.tiles.end.max(1) - 1),
+        );
+        let clip = |row: isize| row.clamp(0, shape.height as isize) as usize;
+        let top = clip(origin + (first * step) as isize);
+        let bottom = clip(origin + (last * step + height) as isize);
+        let at = |image: usize, row: usize| (image * shape.height + row) * shape.row_len();
+        at(first_image, top)..at(last_image, bottom)
+    }
+}
+
+/// What the caches fetch while products are computed, which are the only part of a chunk's work
+/// that does not wait for memory.
+pub(super) struct Fetch<'a, T> {
+    /// In the order of their use.
+    pub(super) parts: [&'a [T]; 3],
+}
+
+impl<'a, T> Fetch<'a, T> {
+    /// The numbers that follow `range` in `all`, as many as it has.
+    pub(super) fn after(all: &'a [T], range: &Range<usize>) -> &'a [T] {
+        let start = range.end.min(all.len());
+        &all[start..(start + range.len()).min(all.len())]
+    }
+
+    /// The share of step `step` of `steps`.
+    pub(super) fn share(&self, step: usize, steps: usize) -> &'a [T] {
+        let used = self.parts.iter().filter(|part| !part.is_empty());
+        let steps_a_part = steps.div_ceil(used.clone().count().max(1)).max(1);
+        let Some(part) = used.clone().nth(step / steps_a_part) else {
+            return &[];
+        };
+        let (i, len) = (step % steps_a_part, part.len());
+        &part[i * len / steps_a_part..(i + 1) * len / steps_a_part]
     }
 }
 
