@@ -84,14 +84,13 @@ impl Inputs {
 
     /// Makes `batch` the samples that `rows` lists, as `T`; its memory is used again if it can be.
     pub(crate) fn gather<T: Float>(&self, rows: &[usize], batch: &mut Tensor<T>) -> Result<()> {
-        gather(&self.array, rows, batch)?;
-        if self.divisor != 1.0 {
-            let divisor = T::constant(self.divisor);
-            for value in batch.make_mut() {
-                *value = *value / divisor;
-            }
+        if self.divisor == 1.0 {
+            return gather_floats(&self.array, rows, batch);
         }
-        Ok(())
+        let divisor = T::constant(self.divisor);
+        with_tensor!(&self.array, x => gather(x, rows, batch, |value| {
+            T::from_f64(value.to_f64()) / divisor
+        }))
     }
 }
 
@@ -142,27 +141,64 @@ impl Div<f64> for &Array {
     }
 }
 
-/// Makes `batch` the rows of `array` that `rows` lists, as `T`.
-fn gather<T: Float>(array: &Array, rows: &[usize], batch: &mut Tensor<T>) -> Result<()> {
-    let shape = with_rows(array.shape(), rows.len());
-    if *batch.shape() != shape || !batch.is_unique() {
-        *batch = Tensor::zeros(shape)?;
+/// Makes `targets` those that `rows` lists; their memory is used again if it can be.
+pub(crate) fn gather_targets<T: Float>(
+    array: &Array,
+    rows: &[usize],
+    targets: &mut Targets<T>,
+) -> Result<()> {
+    if !holds_labels(array) {
+        if let Targets::Labels(_) = targets {
+            *targets = Targets::Values(Tensor::zeros([0])?);
+        }
+    } else if let Targets::Values(_) = targets {
+        *targets = Targets::Labels(Tensor::zeros([0])?);
     }
-    with_tensor!(array, x => copy_rows(x, rows, batch))
+    match targets {
+        Targets::Values(values) => gather_floats(array, rows, values),
+        Targets::Labels(labels) => {
+            with_tensor!(array, y => gather(y, rows, labels, Element::to_i64))
+        }
+    }
 }
 
-/// The targets that `rows` lists.
-pub(crate) fn gather_targets<T: Float>(array: &Array, rows: &[usize]) -> Result<Targets<T>> {
-    if holds_labels(array) {
-        let labels = rows
-            .iter()
-            .map(|&row| array.row(row)?.to_i64()?.item().map_err(Into::into));
-        let labels = labels.collect::<Result<Vec<i64>>>()?;
-        return Ok(Targets::Labels(Tensor::from(labels)));
+/// Makes `batch` the rows of `array` that `rows` lists, as `T`.
+fn gather_floats<T: Float>(array: &Array, rows: &[usize], batch: &mut Tensor<T>) -> Result<()> {
+    with_tensor!(array, x => match (x as &dyn Any).downcast_ref::<Tensor<T>>() {
+        Some(same) => gather(same, rows, batch, |value| value),
+        None => gather(x, rows, batch, |value| T::from_f64(value.to_f64())),
+    })
+}
+
+/// Makes `target` the rows of `source` that `rows` lists, each element converted.
+fn gather<S: Element, T: Element>(
+    source: &Tensor<S>,
+    rows: &[usize],
+    target: &mut Tensor<T>,
+    convert: impl Fn(S) -> T,
+) -> Result<()> {
+    let shape = with_rows(source.shape(), rows.len());
+    if *target.shape() != shape || !target.is_unique() {
+        *target = Tensor::zeros(shape)?;
     }
-    let mut values = Tensor::zeros([0])?;
-    gather(array, rows, &mut values)?;
-    Ok(Targets::Values(values))
+    let len = target.len() / rows.len().max(1);
+    if len == 0 {
+        return Ok(());
+    }
+    let values = source.as_slice();
+    for (target, &row) in target.make_mut().chunks_exact_mut(len).zip(rows) {
+        if let Some(values) = values {
+            for (target, &value) in target.iter_mut().zip(&values[row * len..][..len]) {
+                *target = convert(value);
+            }
+        } else {
+            let values = source.index_axis(0, row)?;
+            for (target, value) in target.iter_mut().zip(values.iter()) {
+                *target = convert(value);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The shape with another number of rows.
@@ -170,37 +206,6 @@ fn with_rows(shape: &Shape, count: usize) -> Shape {
     let mut other = Shape::from(count);
     shape.iter().skip(1).for_each(|&size| other.push(size));
     other
-}
-
-/// Copies `rows` of `source` into `target`, which has one row for each.
-fn copy_rows<S: Element, T: Float>(
-    source: &Tensor<S>,
-    rows: &[usize],
-    target: &mut Tensor<T>,
-) -> Result<()> {
-    let len = target.len() / rows.len().max(1);
-    if len == 0 {
-        return Ok(());
-    }
-    let same_type = (source as &dyn Any).downcast_ref::<Tensor<T>>();
-    let (same, other) = (same_type.and_then(Tensor::as_slice), source.as_slice());
-    for (target, &row) in target.make_mut().chunks_exact_mut(len).zip(rows) {
-        match (same, other) {
-            (Some(values), _) => target.copy_from_slice(&values[row * len..][..len]),
-            (None, Some(values)) => {
-                for (target, &value) in target.iter_mut().zip(&values[row * len..][..len]) {
-                    *target = T::from_f64(value.to_f64());
-                }
-            }
-            (None, None) => {
-                let values = source.index_axis(0, row)?;
-                for (target, value) in target.iter_mut().zip(values.iter()) {
-                    *target = T::from_f64(value.to_f64());
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Whether an array of targets holds the numbers of classes: integers, one a sample.
@@ -227,6 +232,19 @@ pub enum Targets<T: Float = f32> {
     Values(Tensor<T>),
     /// The class of each sample.
     Labels(Tensor<i64>),
+}
+
+impl<T: Float> From<&Targets<T>> for Array
+where
+    Array: From<Tensor<T>>,
+{
+    /// Another handle on the same memory.
+    fn from(targets: &Targets<T>) -> Self {
+        match targets {
+            Targets::Values(tensor) => tensor.clone().into(),
+            Targets::Labels(tensor) => tensor.into(),
+        }
+    }
 }
 
 impl<T: Float> Targets<T> {

@@ -1,36 +1,55 @@
-//! Batches: rows gathered in shuffled order, converted and scaled, ahead of their use if wanted.
+//! Batches: rows gathered in shuffled order, converted and scaled, ahead of their use.
 
-use std::sync::{Arc, mpsc};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
 
-use tensor::{Element, Number, Tensor};
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+use rand::seq::SliceRandom;
+use tensor::{Error, Float, Tensor};
 
-use super::array::{Array, with_tensor};
-use super::rows::{permutation, row_geometry, same_rows, take_rows};
+use super::ahead::Worker;
+use super::array::Array;
+use super::rows::same_rows;
 use crate::error::Result;
+use crate::samples::{Inputs, Targets, gather_targets};
 
-/// Inputs and targets, cut into batches: shuffled anew in every epoch, converted to floats and
-/// scaled only as each batch is made.
+/// Batches with fewer inputs than this are made when they are asked for: to hand one from thread
+/// to thread takes as long as making it.
+const SMALLEST_AHEAD: usize = 1 << 14;
+
+/// Inputs and targets, cut into batches: shuffled anew in every epoch, and converted to floats and
+/// scaled only as each batch is made. What [`Sequential::fit`](crate::Sequential::fit) trains on;
+/// also for training loops of one's own.
 ///
 /// ```
-/// use nn::data::Batches;
-/// use tensor::Tensor;
-/// let images = Tensor::<u8>::full([10, 4, 4, 3], 128)?;
+/// use nn::data::{Array, Batches};
+/// use nn::prelude::*;
+///
+/// let mut model = Sequential::new();
+/// model.add(Flatten::new().input_shape(&[4, 4, 3]));
+/// model.add(Dense::new(10).activation(ActivationFunction::Softmax));
+/// model.compile(SparseCategoricalCrossentropy::new(), Adam::default(), [Accuracy::new()])?;
+///
+/// let images = Array::from(Tensor::<u8>::full([10, 4, 4, 3], 128)?);
 /// let labels = Tensor::<i64>::arange(0, 10, 1)?;
-/// let batches = Batches::new(&images, &labels, 4)?.scale(1.0 / 256.0).shuffle(42);
-/// for batch in batches.epoch(0).ahead::<f32>(2) {
-///     let batch = batch?;
-///     assert_eq!(batch.inputs.shape()[1..], [4, 4, 3]);
+/// let batches = Batches::new(images / 256.0, &labels, 4)?.shuffle(42);
+/// let mut ahead = batches.ahead::<f32>(0..3);
+/// let mut sizes = Vec::new();
+/// while let Some(batch) = ahead.next_batch()? {
 ///     assert!(batch.inputs.iter().all(|x| x == 0.5));
+///     model.train_on_batch(&batch.inputs, &batch.targets)?;
+///     sizes.push(batch.targets.len());
 /// }
+/// assert_eq!(sizes, [4, 4, 2, 4, 4, 2, 4, 4, 2]);
 /// # Ok::<(), nn::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Batches {
-    inputs: Array,
+    inputs: Inputs,
     targets: Array,
-    count: usize,
     batch_size: usize,
-    scale: f64,
     seed: Option<u64>,
 }
 
@@ -40,41 +59,37 @@ impl Batches {
     /// # Errors
     /// If the numbers of rows differ, there are none, or `batch_size` is 0.
     pub fn new(
-        inputs: impl Into<Array>,
+        inputs: impl Into<Inputs>,
         targets: impl Into<Array>,
         batch_size: usize,
     ) -> Result<Self> {
-        let (inputs, targets) = (inputs.into().contiguous(), targets.into().contiguous());
-        let count = same_rows("batches", inputs.shape(), targets.shape())?;
+        Self::for_operation("batches", inputs.into(), targets.into(), batch_size)
+    }
+
+    /// [`Batches::new`], whose errors name the operation that the caller has called.
+    pub(crate) fn for_operation(
+        operation: &str,
+        inputs: Inputs,
+        targets: Array,
+        batch_size: usize,
+    ) -> Result<Self> {
+        let count = same_rows(operation, inputs.shape(), targets.shape())?;
         if count == 0 {
-            return Err(
-                tensor::Error::shape("batches", "there are no rows to make batches of")
-                    .with("inputs", inputs.shape())
-                    .into(),
-            );
+            return Err(Error::value(operation, "there are no samples")
+                .with("x", inputs.shape())
+                .into());
         }
         if batch_size == 0 {
-            return Err(
-                tensor::Error::value("batches", "a batch of 0 rows never gets anywhere")
-                    .fix("give a batch size of at least 1")
-                    .into(),
-            );
+            return Err(Error::value(operation, "the batch size is 0")
+                .fix("use at least 1")
+                .into());
         }
         Ok(Batches {
             inputs,
             targets,
-            count,
             batch_size,
-            scale: 1.0,
             seed: None,
         })
-    }
-
-    /// Multiplies every input by `scale`: 1/256 brings bytes into the range [0, 1).
-    #[must_use]
-    pub fn scale(mut self, scale: f64) -> Self {
-        self.scale = scale;
-        self
     }
 
     /// Draws the order of every epoch from `seed` and the number of the epoch.
@@ -86,7 +101,7 @@ impl Batches {
 
     /// The number of batches in an epoch.
     pub fn len(&self) -> usize {
-        self.count.div_ceil(self.batch_size)
+        self.rows().div_ceil(self.batch_size)
     }
 
     /// Never: there is at least one batch.
@@ -96,184 +111,251 @@ impl Batches {
 
     /// The number of rows in an epoch.
     pub fn rows(&self) -> usize {
-        self.count
+        self.inputs.len()
     }
 
-    /// The batches of one epoch.
-    pub fn epoch(&self, epoch: u64) -> Epoch {
-        let order = match self.seed {
-            // Any odd constant keeps the seeds of successive epochs and runs apart; this one is
-            // 2⁶⁴ divided by the golden ratio, as in Knuth's multiplicative hashing.
-            Some(seed) => permutation(
-                self.count,
-                seed.wrapping_add(epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
-            ),
-            None => (0..self.count).collect(),
-        };
-        Epoch {
+    /// All batches of these epochs, one epoch after the other.
+    ///
+    /// Large ones are made on a thread of their own, up to two ahead of the one in use, and in the
+    /// memory of those that were used before; which thread makes them changes no bit.
+    #[must_use]
+    pub fn ahead<T: Float>(&self, epochs: Range<usize>) -> Ahead<T> {
+        let maker = || Maker {
             batches: self.clone(),
-            order: order.into(),
+            epochs: epochs.clone(),
+            order: Vec::new(),
+            done: 0,
+            precision: PhantomData,
+        };
+        let rows = self.batch_size.min(self.rows());
+        let row_len: usize = self.inputs.sample_shape().iter().product();
+        let mut source = Source::Here(Box::new(maker()));
+        if rows.saturating_mul(row_len) >= SMALLEST_AHEAD {
+            let mut maker = maker();
+            // A system that gives no thread makes training slower, not impossible.
+            if let Ok(worker) = Worker::start(move |used| maker.next(used)) {
+                source = Source::There(worker);
+            }
+        }
+        Ahead {
+            source,
+            current: None,
         }
     }
-}
 
-/// The batches of one epoch, each of which any thread can make at any time.
-#[derive(Clone, Debug)]
-pub struct Epoch {
-    batches: Batches,
-    order: Arc<[usize]>,
+    /// Makes `order` the order of the rows in an epoch.
+    fn order(&self, epoch: usize, order: &mut Vec<usize>) {
+        order.clear();
+        order.extend(0..self.rows());
+        if let Some(seed) = self.seed {
+            let mut generator = ChaCha8Rng::seed_from_u64(seed);
+            // The layers' first weights come from the streams that count up from 0.
+            generator.set_stream(u64::MAX - epoch as u64);
+            order.shuffle(&mut generator);
+        }
+    }
 }
 
 /// Some rows of a data set.
 #[derive(Clone, Debug)]
-pub struct Batch<T: Element> {
+pub struct Batch<T: Float> {
     /// The inputs, converted and scaled.
     pub inputs: Tensor<T>,
-    /// The targets as they are.
-    pub targets: Array,
+    /// What the model should answer.
+    pub targets: Targets<T>,
 }
 
-impl Epoch {
-    /// The number of batches.
-    pub fn len(&self) -> usize {
-        self.batches.len()
-    }
+/// Batches in order, made ahead of their use; see [`Batches::ahead`].
+///
+/// To drop it early is fine: the thread that makes batches then ends.
+pub struct Ahead<T: Float> {
+    source: Source<T>,
+    current: Option<Batch<T>>,
+}
 
-    /// Never: there is at least one batch.
-    pub fn is_empty(&self) -> bool {
-        false
-    }
+/// Who makes the batches.
+enum Source<T: Float> {
+    Here(Box<Maker<T>>),
+    There(Worker<Batch<T>>),
+}
 
-    /// Batch number `index`: its inputs are `x · scale`, in `T`.
+impl<T: Float> Ahead<T> {
+    /// The next batch; none after the last, or after an error. Its memory is used again for a
+    /// later one, unless a clone of its tensors is kept.
     ///
     /// # Errors
-    /// If `index` is not below [`Epoch::len`], or memory is short.
-    pub fn batch<T: Number>(&self, index: usize) -> Result<Batch<T>> {
-        let Batches {
-            inputs,
-            targets,
-            batch_size,
-            scale,
-            ..
-        } = &self.batches;
-        let rows = self.order.chunks(*batch_size).nth(index).ok_or_else(|| {
-            tensor::Error::index(
-                "batch",
-                format!("batch {index} is outside the {} batches", self.len()),
-            )
-        })?;
-        Ok(Batch {
-            inputs: with_tensor!(inputs, x => gather_scaled(x, rows, *scale))?,
-            targets: with_tensor!(targets, y => take_rows(y, rows)?.into()),
-        })
-    }
-
-    /// All batches in order, made on another thread, at most `count` ahead of the one in use.
+    /// If memory is short.
     ///
-    /// The thread ends with the iterator.
-    pub fn ahead<T: Number>(self, count: usize) -> impl Iterator<Item = Result<Batch<T>>> {
-        let (sender, receiver) = mpsc::sync_channel(count);
-        std::thread::spawn(move || {
-            for index in 0..self.len() {
-                if sender.send(self.batch(index)).is_err() {
-                    break;
-                }
-            }
-        });
-        receiver.into_iter()
+    /// # Panics
+    /// If the thread that makes batches did.
+    pub fn next_batch(&mut self) -> Result<Option<&Batch<T>>> {
+        let used = self.current.take();
+        let next = match &mut self.source {
+            Source::Here(maker) => maker.next(used),
+            Source::There(worker) => worker.next(used),
+        };
+        self.current = next.transpose()?;
+        Ok(self.current.as_ref())
     }
 }
 
-/// `x[rows] · scale` in `T`; the product is formed in `T`.
-fn gather_scaled<S: Element, T: Number>(
-    x: &Tensor<S>,
-    rows: &[usize],
-    scale: f64,
-) -> Result<Tensor<T>> {
-    let (_, row_len) = row_geometry("batch", x.shape())?;
-    let mut shape = x.shape().to_vec();
-    shape[0] = rows.len();
-    let mut out = Tensor::<T>::zeros(shape)?;
-    if row_len == 0 {
-        return Ok(out);
+impl<T: Float> fmt::Debug for Ahead<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let made = match self.source {
+            Source::Here(_) => "here",
+            Source::There(_) => "on another thread",
+        };
+        f.debug_struct("Ahead").field("made", &made).finish()
     }
-    let source = x.as_slice().unwrap_or_default();
-    let scale = T::from_f64(scale);
-    for (out, &row) in out.make_mut().chunks_exact_mut(row_len).zip(rows) {
-        for (out, &x) in out.iter_mut().zip(&source[row * row_len..][..row_len]) {
-            *out = T::from_f64(x.to_f64()).times(scale);
+}
+
+/// Makes one batch after the other.
+struct Maker<T: Float> {
+    batches: Batches,
+    /// Those that have not begun.
+    epochs: Range<usize>,
+    /// The rows of the current epoch in order, and how many of them are in batches made so far.
+    order: Vec<usize>,
+    done: usize,
+    precision: PhantomData<T>,
+}
+
+impl<T: Float> Maker<T> {
+    /// The next batch, in the memory of one that was used up if there is any.
+    fn next(&mut self, used: Option<Batch<T>>) -> Option<Result<Batch<T>>> {
+        let batches = &self.batches;
+        if self.done >= self.order.len() {
+            let epoch = self.epochs.next()?;
+            batches.order(epoch, &mut self.order);
+            self.done = 0;
         }
+        let end = self.order.len().min(self.done + batches.batch_size);
+        let rows = &self.order[self.done..end];
+        self.done = end;
+        let made = Self::gather(batches, rows, used);
+        if made.is_err() {
+            (self.epochs, self.done) = (0..0, self.order.len());
+        }
+        Some(made)
     }
-    Ok(out)
+
+    fn gather(batches: &Batches, rows: &[usize], used: Option<Batch<T>>) -> Result<Batch<T>> {
+        let mut batch = match used {
+            Some(batch) => batch,
+            None => Batch {
+                inputs: Tensor::zeros([0])?,
+                targets: Targets::Values(Tensor::zeros([0])?),
+            },
+        };
+        batches.inputs.gather(rows, &mut batch.inputs)?;
+        gather_targets(&batches.targets, rows, &mut batch.targets)?;
+        Ok(batch)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn numbered() -> Batches {
-        let x = Tensor::from_fn([10, 3], |at| (10 * at[0] + at[1]) as u8).unwrap();
-        let y = Tensor::<i64>::arange(0, 10, 1).unwrap();
-        Batches::new(&x, &y, 4).unwrap().scale(0.5)
+    /// Rows `r` of `width` bytes `10 · r + column`, modulo 256, beside their numbers.
+    fn numbered(count: usize, width: usize, size: usize) -> Batches {
+        let x = Tensor::from_fn([count, width], |at| (10 * at[0] + at[1]) as u8).unwrap();
+        let y = Tensor::<i64>::arange(0, count as i64, 1).unwrap();
+        Batches::new(Array::from(x) / 2.0, &y, size).unwrap()
     }
 
-    #[test]
-    fn every_row_occurs_once_beside_its_target() {
-        let batches = numbered().shuffle(1);
-        for epoch in 0..3 {
-            let mut seen = Vec::new();
-            let epoch = batches.epoch(epoch);
-            for index in 0..epoch.len() {
-                let batch = epoch.batch::<f32>(index).unwrap();
-                let targets = batch.targets.to_i64().unwrap();
-                assert_eq!(targets.len(), [4, 4, 2][index]);
-                for row in 0..targets.len() {
-                    let expected = (10 * targets[[row]] + 2) as f32 * 0.5;
-                    assert_eq!(batch.inputs[[row, 2]], expected);
+    /// The rows of all batches.
+    fn rows_of(mut ahead: Ahead<f32>) -> Vec<i64> {
+        let mut rows = Vec::new();
+        while let Some(batch) = ahead.next_batch().unwrap() {
+            let Targets::Labels(labels) = &batch.targets else {
+                panic!("whole numbers are labels");
+            };
+            for (place, row) in labels.iter().enumerate() {
+                for column in [0, batch.inputs.shape()[1] - 1] {
+                    let expected = f32::from((10 * row + column as i64) as u8) / 2.0;
+                    assert_eq!(batch.inputs[[place, column]], expected);
                 }
-                seen.extend(targets.to_vec());
+                rows.push(row);
             }
-            seen.sort_unstable();
-            assert!(seen.into_iter().eq(0..10));
         }
-        let order = |epoch| {
-            batches
-                .epoch(epoch)
-                .batch::<f32>(0)
-                .unwrap()
-                .targets
-                .to_i64()
-        };
-        assert_eq!(order(0).unwrap(), order(0).unwrap());
-        assert_ne!(order(0).unwrap(), order(1).unwrap());
+        assert!(ahead.next_batch().unwrap().is_none());
+        rows
     }
 
     #[test]
-    fn made_ahead_they_are_the_same() {
-        let epoch = numbered().shuffle(5).epoch(2);
-        for depth in [0, 1, 8] {
-            let ahead: Vec<_> = epoch.clone().ahead::<f32>(depth).collect();
-            assert_eq!(ahead.len(), epoch.len());
-            for (index, batch) in ahead.into_iter().enumerate() {
-                assert_eq!(batch.unwrap().inputs, epoch.batch(index).unwrap().inputs);
+    fn every_row_occurs_once_an_epoch_beside_its_target_whoever_makes_the_batches() {
+        let wide = SMALLEST_AHEAD / 4;
+        for seed in [1, 2] {
+            let (here, there) = (numbered(10, 3, 4), numbered(10, wide, 4));
+            let (here, there) = (here.shuffle(seed), there.shuffle(seed));
+            assert!(matches!(here.ahead::<f32>(0..1).source, Source::Here(_)));
+            assert!(matches!(there.ahead::<f32>(0..1).source, Source::There(_)));
+            let rows = rows_of(here.ahead(0..3));
+            assert_eq!(rows, rows_of(there.ahead(0..3)));
+            for epoch in 0..3 {
+                let own = rows_of(there.ahead(epoch..epoch + 1));
+                assert_eq!(own, rows[10 * epoch..][..10]);
+                let mut sorted = own.clone();
+                sorted.sort_unstable();
+                assert!(sorted.into_iter().eq(0..10));
+                assert_ne!(own, rows[10 * ((epoch + 1) % 3)..][..10]);
             }
         }
-        // Dropping the iterator early neither hangs nor fails.
-        drop(epoch.clone().ahead::<f32>(1).next());
-        assert!(epoch.batch::<f32>(3).is_err());
     }
 
     #[test]
     fn unshuffled_they_keep_the_order_and_views_are_read_in_theirs() {
-        let x = Tensor::from_vec((0..6).map(f64::from).collect(), [2, 3])
-            .unwrap()
-            .t();
+        let x = Tensor::from_vec((0..6).map(f64::from).collect(), [2, 3]);
+        let x = x.unwrap().t();
         let batches = Batches::new(&x, &x, 2).unwrap();
-        let last = batches.epoch(9).batch::<f32>(1).unwrap();
+        assert_eq!((batches.len(), batches.rows()), (2, 3));
+        let mut ahead = batches.ahead::<f64>(9..10);
+        ahead.next_batch().unwrap();
+        let last = ahead.next_batch().unwrap().unwrap();
         assert_eq!(last.inputs.to_vec(), [2.0, 5.0]);
-        assert!(Batches::new(&x, &x, 0).is_err());
-        let none = Tensor::<f32>::zeros([0, 3]).unwrap();
-        let message = Batches::new(&none, &none, 2).unwrap_err().to_string();
-        assert!(message.contains("no rows"), "{message}");
+        let Targets::Values(targets) = &last.targets else {
+            panic!("floats are values");
+        };
+        assert_eq!(targets.to_vec(), [2.0, 5.0]);
+    }
+
+    #[test]
+    fn a_batch_that_is_kept_keeps_its_values_and_others_share_four_places() {
+        let batches = numbered(64, SMALLEST_AHEAD, 1);
+        let mut ahead = batches.ahead::<f32>(0..1);
+        let kept = ahead.next_batch().unwrap().unwrap().inputs.clone();
+        let mut places = std::collections::HashSet::new();
+        while let Some(batch) = ahead.next_batch().unwrap() {
+            places.insert(batch.inputs.as_slice().unwrap().as_ptr());
+        }
+        assert!(places.len() <= 5, "{} places", places.len());
+        assert_eq!((kept[[0, 0]], kept[[0, 3]]), (0.0, 1.5));
+    }
+
+    #[test]
+    fn dropped_early_or_without_epochs_they_end() {
+        let batches = numbered(8, SMALLEST_AHEAD, 2);
+        for taken in 0..3 {
+            let mut ahead = batches.ahead::<f32>(0..usize::MAX);
+            for _ in 0..taken {
+                assert!(ahead.next_batch().unwrap().is_some());
+            }
+        }
+        assert!(batches.ahead::<f32>(3..3).next_batch().unwrap().is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_cut_is_refused() {
+        let message = |x: &Tensor<f32>, y: &Tensor<f32>, size| {
+            Batches::new(x, y, size).unwrap_err().to_string()
+        };
+        let (some, none) = (Tensor::zeros([2, 3]), Tensor::zeros([0, 3]));
+        let (some, none) = (some.unwrap(), none.unwrap());
+        assert!(message(&none, &none, 2).contains("no samples"));
+        assert!(message(&some, &none, 2).contains("2 inputs but 0 targets"));
+        assert!(message(&some, &some, 0).contains("batch size is 0"));
+        let single = Tensor::scalar(1.0);
+        assert!(message(&single, &single, 1).contains("no rows"));
     }
 }

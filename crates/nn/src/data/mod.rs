@@ -10,8 +10,9 @@
 //! | MNIST and its relatives | IDX | [`ImageSet::from_idx`] |
 //!
 //! Images are bytes `[count, height, width, channels]`, and stay bytes until [`Batches`] converts
-//! the few that a step of training needs.
+//! the few that a step of training needs, on another thread.
 
+mod ahead;
 mod array;
 mod batches;
 mod categorical;
@@ -24,7 +25,7 @@ mod source;
 
 pub use array::Array;
 pub(crate) use array::with_tensor;
-pub use batches::{Batch, Batches, Epoch};
+pub use batches::{Ahead, Batch, Batches};
 pub use categorical::to_categorical;
 pub use images::{ImageSet, load_idx};
 pub use rows::{Split, permutation, take_rows, train_test_split};

@@ -2,15 +2,12 @@
 
 use std::time::Instant;
 
-use rand::SeedableRng;
-use rand::rngs::ChaCha8Rng;
-use rand::seq::SliceRandom;
-use tensor::{Error, Float, Tensor};
+use tensor::{Error, Float};
 
 use super::callbacks::{Callback, Control};
 use super::history::{EpochRecord, History};
 use super::progress::{Progress, Verbosity};
-use crate::data::Array;
+use crate::data::{Ahead, Array, Batches};
 use crate::error::Result;
 use crate::model::{Running, Sequential};
 use crate::samples::{self, Inputs};
@@ -145,18 +142,6 @@ impl<'a, T: Float> Fit<'a, T> {
         (*x, *y) = (x.slice(0..kept)?, samples::slice(y, 0..kept)?);
         Ok(())
     }
-
-    /// The order of the samples in an epoch.
-    fn order(&self, count: usize, epoch: usize, model_seed: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..count).collect();
-        if self.shuffle {
-            let mut generator = ChaCha8Rng::seed_from_u64(self.seed.unwrap_or(model_seed));
-            // The layers' first weights come from the streams that count up from 0.
-            generator.set_stream(u64::MAX - epoch as u64);
-            order.shuffle(&mut generator);
-        }
-        order
-    }
 }
 
 impl<T: Float> Sequential<T> {
@@ -179,27 +164,26 @@ impl<T: Float> Sequential<T> {
             self.build_for(&x.sample_shape())?;
         }
         self.check_pair("fit", x.shape(), &y)?;
-        if fit.batch_size == 0 {
-            return Err(Error::value("fit", "the batch size is 0")
-                .fix("use at least 1")
-                .into());
-        }
         fit.cut_validation(&mut x, &mut y)?;
         if let Validation::Data(held) = &fit.validation {
             let (x, y) = &**held;
             self.check_pair("validation data", x.shape(), y)?;
+        }
+        let mut batches = Batches::for_operation("fit", x, y, fit.batch_size)?;
+        if fit.shuffle {
+            batches = batches.shuffle(fit.seed.unwrap_or(self.random_seed()));
         }
         let mut callbacks = std::mem::take(&mut fit.callbacks);
         for callback in &mut callbacks {
             callback.train_begin(self)?;
         }
         let mut history = History::default();
-        let mut batch = Tensor::zeros([0])?;
+        let mut ahead = batches.ahead(fit.initial_epoch..fit.epochs);
         for epoch in fit.initial_epoch..fit.epochs {
             for callback in &mut callbacks {
                 callback.epoch_begin(epoch, self)?;
             }
-            let record = self.epoch(&x, &y, &fit, epoch, &mut batch)?;
+            let record = self.epoch(&batches, &mut ahead, &fit, epoch)?;
             let mut control = Control::Continue;
             for callback in &mut callbacks {
                 if callback.epoch_end(&record, self)? == Control::Stop {
@@ -219,29 +203,27 @@ impl<T: Float> Sequential<T> {
 
     fn epoch(
         &mut self,
-        x: &Inputs,
-        y: &Array,
+        batches: &Batches,
+        ahead: &mut Ahead<T>,
         fit: &Fit<'_, T>,
         epoch: usize,
-        batch: &mut Tensor<T>,
     ) -> Result<EpochRecord> {
         let start = Instant::now();
-        let count = x.len();
-        let order = fit.order(count, epoch, self.random_seed());
-        let batches = count.div_ceil(fit.batch_size);
-        let is_images = x.shape().rank() == 4;
+        let count = batches.rows();
+        let is_images = self.input_shape().is_some_and(|shape| shape.rank() == 3);
         let unit = if is_images { "images" } else { "samples" };
-        let progress = Progress::new(fit.verbosity, epoch, fit.epochs, batches, count, unit);
+        let progress = Progress::new(fit.verbosity, epoch, fit.epochs, batches.len(), count, unit);
         let mut running = Running::default();
         let mut seen = 0;
-        for (number, rows) in order.chunks(fit.batch_size).enumerate() {
-            x.gather(rows, batch)?;
-            let targets = samples::gather_targets(y, rows)?;
-            self.step(batch, &targets, &mut running)
-                .map_err(|error| error.at_batch(epoch + 1, number + 1))?;
-            seen += rows.len();
+        for number in 1..=batches.len() {
+            let Some(batch) = ahead.next_batch()? else {
+                break;
+            };
+            self.step(&batch.inputs, &batch.targets, &mut running)
+                .map_err(|error| error.at_batch(epoch + 1, number))?;
+            seen += batch.targets.len();
             let compiled = self.require_compiled("fit")?;
-            progress.advance(number + 1, seen, || running.scores(compiled));
+            progress.advance(number, seen, || running.scores(compiled));
         }
         let training_seconds = start.elapsed().as_secs_f64();
         let compiled = self.require_compiled("fit")?;
