@@ -1,7 +1,7 @@
 //! The trait that a layer implements, and what it sees of the model around it.
 
 use autograd::Var;
-use tensor::{Float, Shape};
+use tensor::{Float, Pool2dOptions, Shape};
 
 use crate::config::Config;
 use crate::error::Result;
@@ -75,6 +75,18 @@ pub trait Layer<T: Float = f32>: Send + Sync {
         ActivationRole::None
     }
 
+    /// For layers that are a max pooling: how. The layer before, if it can
+    /// ([`Layer::takes_pooling`]), then pools its own output, and this layer does not run.
+    fn pooling(&self) -> Option<Pool2dOptions> {
+        None
+    }
+
+    /// Whether the layer, where it ends with this activation, can go on with the max pooling that
+    /// [`Context::pooling`] tells it.
+    fn takes_pooling(&self, _activation: &ActivationFunction) -> bool {
+        false
+    }
+
     /// How far along height and width an output looks; by default nowhere but its own place.
     fn reach(&self) -> Reach {
         Reach::Pointwise
@@ -92,6 +104,7 @@ pub struct Context {
     pub(crate) training: bool,
     pub(crate) key: u64,
     pub(crate) activation: ActivationFunction,
+    pub(crate) pooling: Option<Pool2dOptions>,
 }
 
 impl Context {
@@ -111,6 +124,11 @@ impl Context {
     /// and is [`ActivationFunction::Linear`] where the loss takes the activation over.
     pub fn activation(&self) -> &ActivationFunction {
         &self.activation
+    }
+
+    /// For layers that [take a pooling](Layer::takes_pooling): that of the layer that follows.
+    pub fn pooling(&self) -> Option<&Pool2dOptions> {
+        self.pooling.as_ref()
     }
 }
 

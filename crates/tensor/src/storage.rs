@@ -25,8 +25,8 @@ const SMALLEST_HUGE: usize = 4 << 20;
 const HUGE_PAGE: usize = 2 << 20;
 /// Buffers below this size come straight from the allocator, which is faster than a lock.
 const SMALLEST_POOLED: usize = 2048;
-/// Released memory beyond 1¼ times the most ever in use at once, plus this, goes back.
-const SLACK: usize = 32 << 20;
+/// Released memory beyond 1⅒ times the most ever in use at once, plus this, goes back.
+const SLACK: usize = 16 << 20;
 
 /// An owned block of `len` initialised elements.
 pub(crate) struct Buffer<T: Element> {
@@ -325,7 +325,7 @@ impl Pool {
     /// Gives the longest unused blocks back until the total is within its bound.
     fn trim(&mut self) {
         let peak = self.statistics.peak_live_bytes;
-        let bound = peak + peak / 4 + SLACK;
+        let bound = peak + peak / 10 + SLACK;
         while self.statistics.live_bytes + self.statistics.cached_bytes > bound {
             let oldest = self
                 .blocks

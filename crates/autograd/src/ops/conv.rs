@@ -1,11 +1,14 @@
 //! Convolution: three operations that are each other's derivatives, and the fused layer.
 
-use tensor::{Conv2dOptions, Conv2dParams, Float, Result, Shape, Tensor};
+use tensor::{
+    Conv2dOptions, Conv2dParams, Float, Pool2dOptions, PoolIndices, Result, Shape, Tensor,
+};
 
 use super::activation::{gated, relu_gradient};
+use super::pool::MaxPool2dGradient;
 use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
 use crate::samples::OpEntry;
-use crate::var::Var;
+use crate::var::{Var, is_recording};
 
 /// Convolution is linear in the images `x` and in the filters `w`. With a cotangent `u` of its
 /// output, `⟨u, conv2d(x, w)⟩ = ⟨x, input_gradient(u, w)⟩ = ⟨w, filter_gradient(x, u)⟩`: each of
@@ -40,6 +43,33 @@ impl<T: Float> Var<T> {
         Conv2dBias {
             options: *options,
             relu,
+        }
+        .apply(&[self, filters, bias])
+    }
+
+    /// `max_pool2d(max(conv2d(x, filters) + bias, 0))`: three layers that keep the images, the
+    /// filters, and where the maxima were. The convolution's own output, the largest of all values,
+    /// is gone when the function returns. Derivatives: those of its parts.
+    ///
+    /// # Errors
+    /// As [`Var::conv2d_bias`] and [`Var::max_pool2d`].
+    #[track_caller]
+    pub fn conv2d_bias_relu_max_pool2d(
+        &self,
+        filters: &Var<T>,
+        bias: &Var<T>,
+        options: &Conv2dOptions,
+        pool: &Pool2dOptions,
+    ) -> Result<Var<T>> {
+        if [self, filters, bias].iter().all(|var| !var.is_tracked()) || !is_recording() {
+            return self
+                .conv2d_bias(filters, bias, true, options)?
+                .max_pool2d(pool);
+        }
+        Conv2dPool {
+            options: *options,
+            pool: *pool,
+            indices: None,
         }
         .apply(&[self, filters, bias])
     }
@@ -229,6 +259,52 @@ impl<T: Float> Op<T> for Conv2dBias {
     }
 }
 
+struct Conv2dPool {
+    options: Conv2dOptions,
+    pool: Pool2dOptions,
+    /// Where the maxima were that are positive; known after the forward pass.
+    indices: Option<PoolIndices>,
+}
+
+impl<T: Float> Op<T> for Conv2dPool {
+    fn name(&self) -> &str {
+        "conv2d_bias_relu_max_pool2d"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x, w, bias] = inputs.exactly()?;
+        let y = x.conv2d_fused(w, Some(bias), true, &self.options)?;
+        let (pooled, indices) = y.max_pool2d_gated(&self.pool)?;
+        self.indices = Some(indices);
+        Ok(pooled)
+    }
+    fn saves(&self) -> Saves {
+        (Saves::input(0) | Saves::input(1)).for_others()
+    }
+    fn extra_bytes(&self) -> usize {
+        self.indices.as_ref().map_or(0, PoolIndices::bytes)
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        let Some(indices) = self.indices.clone() else {
+            unreachable!("a recorded pooling has run forward");
+        };
+        let (x, w) = (at.input_shape(0)?, at.input_shape(1)?);
+        let dz = MaxPool2dGradient {
+            options: self.pool,
+            indices,
+            input: self.options.output_shape(&x, &w)?,
+            gate: None,
+        };
+        let dz = dz.apply(&[dy])?;
+        gradients(at, &dz, &self.options)?.of(2, || dz.sum([0, 1, 2]))
+    }
+    fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        match inputs {
+            [x, w, _] => flops([x, w], &self.options).saturating_add(output.elements() as u64),
+            _ => 0,
+        }
+    }
+}
+
 struct InputGradient<T: Float> {
     options: Conv2dOptions,
     input: Shape,
@@ -343,6 +419,17 @@ pub(crate) fn entries() -> Vec<OpEntry> {
         })
         .sample_on(-1.9..2.1, &[&[1, 4, 4, 2], &[3, 3, 2, 3], &[3]], |v| {
             v[0].conv2d_bias(&v[1], &v[2], true, &Conv2dOptions::new())
+        })
+        .distinct(),
+        OpEntry::new(
+            "conv2d_bias_relu_max_pool2d",
+            "`max_pool2d(max(conv2d(x, w) + b, 0))`, keeping `x`, `w` and where the maxima were",
+            "as `conv2d` of `dz`, `db = Σ dz`, with `dz = dy` at each maximum that is positive",
+        )
+        .edges("as `relu` and `max_pool2d`")
+        .sample_on(-1.9..2.1, &[&[1, 5, 6, 2], &[2, 3, 2, 3], &[3]], |v| {
+            let (options, pool) = (Conv2dOptions::new(), Pool2dOptions::new([2, 2]));
+            v[0].conv2d_bias_relu_max_pool2d(&v[1], &v[2], &options, &pool)
         })
         .distinct(),
         OpEntry::new(

@@ -88,12 +88,12 @@ impl<T: Float> Op<T> for MaxPool2d {
 }
 
 /// The gradients at the places that won.
-struct MaxPool2dGradient<T: Float> {
-    options: Pool2dOptions,
-    indices: PoolIndices,
-    input: Shape,
+pub(super) struct MaxPool2dGradient<T: Float> {
+    pub(super) options: Pool2dOptions,
+    pub(super) indices: PoolIndices,
+    pub(super) input: Shape,
     /// Lets the gradient through where it is positive.
-    gate: Option<Tensor<T>>,
+    pub(super) gate: Option<Tensor<T>>,
 }
 
 impl<T: Float> Op<T> for MaxPool2dGradient<T> {

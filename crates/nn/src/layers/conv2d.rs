@@ -206,12 +206,19 @@ impl<T: Float> Layer<T> for Conv2d {
         let (filters, options) = (&weights[0], self.options());
         let y = match (weights.get(1), context.activation()) {
             (Some(bias), ActivationFunction::Relu) => {
-                return Ok(x.conv2d_bias(filters, bias, true, &options)?);
+                return Ok(match context.pooling() {
+                    Some(pool) => x.conv2d_bias_relu_max_pool2d(filters, bias, &options, pool)?,
+                    None => x.conv2d_bias(filters, bias, true, &options)?,
+                });
             }
             (Some(bias), _) => x.conv2d_bias(filters, bias, false, &options)?,
             (None, _) => x.conv2d(filters, &options)?,
         };
         context.activation().apply(&y)
+    }
+
+    fn takes_pooling(&self, activation: &ActivationFunction) -> bool {
+        self.use_bias && *activation == ActivationFunction::Relu
     }
 
     fn config(&self) -> Config {

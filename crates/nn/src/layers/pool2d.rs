@@ -180,6 +180,9 @@ impl<T: Float> Layer<T> for MaxPool2d {
     fn forward(&self, x: &Var<T>, _: &[Var<T>], _: &Context) -> Result<Var<T>> {
         Ok(x.max_pool2d(&self.0.options())?)
     }
+    fn pooling(&self) -> Option<Pool2dOptions> {
+        Some(self.0.options())
+    }
     fn config(&self) -> Config {
         self.0.config()
     }

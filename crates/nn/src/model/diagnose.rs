@@ -80,6 +80,10 @@ impl<T: Float> Sequential<T> {
             Ok(())
         };
         let input = Var::constant(x.clone());
+        let mode = Mode {
+            separate_pooling: true,
+            ..mode
+        };
         let run = self.run(input, WeightSource::Model, mode, &mut observe);
         match (found, run) {
             (Some((index, at)), _) => {

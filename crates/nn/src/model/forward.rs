@@ -55,12 +55,15 @@ pub(super) struct Mode {
     pub(super) training_step: Option<u64>,
     /// Whether the model's last activation is left to the loss.
     pub(super) without_last_activation: bool,
+    /// Whether poolings run on their own, so that the output of each layer is seen.
+    pub(super) separate_pooling: bool,
 }
 
 impl Mode {
     pub(super) const PREDICT: Mode = Mode {
         training_step: None,
         without_last_activation: false,
+        separate_pooling: false,
     };
 }
 
@@ -158,7 +161,8 @@ impl<T: Float> Sequential<T> {
 
     /// Runs all layers with these weights; `observe` sees the output of each, by its index.
     ///
-    /// An activation layer directly after one that can end with an activation runs as part of it.
+    /// An activation layer directly after one that can end with an activation runs as part of it,
+    /// and so does a max pooling after one that can go on with it.
     pub(super) fn run(
         &self,
         x: Var<T>,
@@ -191,7 +195,16 @@ impl<T: Float> Sequential<T> {
                 }
                 activation = ActivationFunction::Linear;
             }
+            let mut pooling = None;
+            if !mode.separate_pooling
+                && stage.layer.takes_pooling(&activation)
+                && let Some(options) = self.layers.get(next).and_then(|s| s.layer.pooling())
+            {
+                pooling = Some(options);
+                next += 1;
+            }
             let context = Context {
+                pooling,
                 training: mode.training_step.is_some(),
                 key: key(self.seed, mode.training_step.unwrap_or(0), index),
                 activation,

@@ -211,8 +211,8 @@ impl<T: Float> Sequential<T> {
             let targets = Targets::new(&samples::slice(&y, start..end)?)?;
             let batch = Var::constant(x.slice(start..end)?.to_tensor()?);
             let mode = Mode {
-                training_step: None,
                 without_last_activation: self.loss_absorbs_activation(compiled),
+                ..Mode::PREDICT
             };
             let output = self.run(batch, WeightSource::Model, mode, &mut |_, _| Ok(()))?;
             let loss = self.loss_of(compiled, &output, &targets)?.item()?.to_f64();
@@ -493,6 +493,7 @@ impl<T: Float> Sequential<T> {
         Mode {
             training_step: Some(compiled.state.iterations),
             without_last_activation: self.loss_absorbs_activation(compiled),
+            ..Mode::PREDICT
         }
     }
 

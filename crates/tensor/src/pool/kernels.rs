@@ -9,8 +9,8 @@ use crate::simd::Level;
 
 /// Parameters, execution, operand, result.
 type Map<T> = fn(&Pool2dParams, Par, Level, &[T], &mut [T]);
-/// Parameters, execution, input, maxima and their positions.
-type Max<T, P> = fn(&Pool2dParams, Par, Level, &[T], &mut [T], &mut [P]);
+/// Parameters, execution, input, whether positions are gated, maxima and their positions.
+type Max<T, P> = fn(&Pool2dParams, Par, Level, &[T], bool, &mut [T], &mut [P]);
 /// Parameters, execution, operand, positions, result.
 type Move<T, P> = fn(&Pool2dParams, Par, Level, &[T], &[P], &mut [T]);
 

@@ -13,11 +13,14 @@ use crate::simd::{Level, vectorize};
 
 /// An integer that numbers the taps of a window.
 pub(super) trait Position: Element {
+    /// Names no tap.
+    const CLOSED: Self;
     /// The number of a tap; the type was chosen to hold it.
     fn new(tap: usize) -> Self;
 }
 
 impl Position for u8 {
+    const CLOSED: Self = u8::MAX;
     #[inline(always)]
     fn new(tap: usize) -> Self {
         tap as u8
@@ -25,6 +28,7 @@ impl Position for u8 {
 }
 
 impl Position for i32 {
+    const CLOSED: Self = -1;
     #[inline(always)]
     fn new(tap: usize) -> Self {
         tap as i32
@@ -39,12 +43,14 @@ fn wins<T: Float>(challenger: T, champion: T) -> bool {
     (challenger > champion) | challenger.is_nan()
 }
 
-/// `values = max` over each window of `x`, and `positions` of the maxima.
+/// `values = max` over each window of `x`, and `positions` of the maxima; if `gated`, closed ones
+/// where the maximum is not positive (and not NaN).
 pub(super) fn forward<T: Float, P: Position>(
     params: &Pool2dParams,
     par: Par,
     level: Level,
     x: &[T],
+    gated: bool,
     values: &mut [T],
     positions: &mut [P],
 ) {
@@ -67,6 +73,12 @@ pub(super) fn forward<T: Float, P: Position>(
                         .zip(positions.chunks_exact_mut(channels));
                     for (o, (values, positions)) in outputs.enumerate() {
                         max_and_position(params, x, [image, y, o], values, positions);
+                    }
+                    if gated {
+                        for (position, &value) in positions.iter_mut().zip(values.iter()) {
+                            let closed = value <= T::ZERO;
+                            *position = if closed { P::CLOSED } else { *position };
+                        }
                     }
                 });
             }

@@ -69,18 +69,29 @@ impl<T: Float> Tensor<T> {
     /// # Errors
     /// As [`Pool2dParams::new`], and if the window has more than 2³¹ − 1 positions.
     pub fn max_pool2d(&self, options: &Pool2dOptions) -> Result<(Tensor<T>, PoolIndices)> {
-        let params = Pool2dParams::resolve(MAX, self.shape(), options)?;
-        let kernels = &T::kernels().pool;
-        if params.window_area() <= SMALL_WINDOW {
-            let (values, indices) = max_pool(self, &params, &kernels.small)?;
-            Ok((values, PoolIndices::Small(indices)))
-        } else if i32::try_from(params.window_area()).is_ok() {
-            let (values, indices) = max_pool(self, &params, &kernels.large)?;
-            Ok((values, PoolIndices::Large(indices)))
-        } else {
-            Err(Error::size(MAX, "the window has too many positions")
-                .with("window", format!("{:?}", options.window)))
-        }
+        max_pool(self, options, false)
+    }
+
+    /// [`Tensor::max_pool2d`] of what a rectifier gave, with indices that name no input where the
+    /// maximum is not positive: [`Tensor::max_pool2d_gradient`] by these indices is the gradient
+    /// with respect to what the rectifier got, so that its output need not be kept.
+    ///
+    /// ```
+    /// use tensor::{Pool2dOptions, Tensor};
+    /// let options = Pool2dOptions::new([1, 2]);
+    /// let x = Tensor::from_vec(vec![0.0_f64, 5.0, 0.0, 0.0], [1, 1, 4, 1])?;
+    /// let (y, indices) = x.max_pool2d_gated(&options)?;
+    /// assert_eq!(y.to_vec(), [5.0, 0.0]);
+    /// let dy = Tensor::from_vec(vec![10.0, 1.0], [1, 1, 2, 1])?;
+    /// let dx = dy.max_pool2d_gradient(&indices, x.shape(), &options)?;
+    /// assert_eq!(dx.to_vec(), [0.0, 10.0, 0.0, 0.0]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Tensor::max_pool2d`].
+    pub fn max_pool2d_gated(&self, options: &Pool2dOptions) -> Result<(Tensor<T>, PoolIndices)> {
+        max_pool(self, options, true)
     }
 
     /// The values of [`Tensor::max_pool2d`] alone, for prediction.
@@ -303,9 +314,30 @@ fn max_pool_gradient<T: Float>(
     })
 }
 
-fn max_pool<T: Float, P: Position>(
+fn max_pool<T: Float>(
+    x: &Tensor<T>,
+    options: &Pool2dOptions,
+    gated: bool,
+) -> Result<(Tensor<T>, PoolIndices)> {
+    let params = Pool2dParams::resolve(MAX, x.shape(), options)?;
+    let kernels = &T::kernels().pool;
+    // A byte of a gated pooling has one more value to hold.
+    if params.window_area() + usize::from(gated) <= SMALL_WINDOW {
+        let (values, indices) = max_and_positions(x, &params, gated, &kernels.small)?;
+        Ok((values, PoolIndices::Small(indices)))
+    } else if i32::try_from(params.window_area()).is_ok() {
+        let (values, indices) = max_and_positions(x, &params, gated, &kernels.large)?;
+        Ok((values, PoolIndices::Large(indices)))
+    } else {
+        Err(Error::size(MAX, "the window has too many positions")
+            .with("window", format!("{:?}", options.window)))
+    }
+}
+
+fn max_and_positions<T: Float, P: Position>(
     x: &Tensor<T>,
     params: &Pool2dParams,
+    gated: bool,
     kernels: &PositionKernels<T, P>,
 ) -> Result<(Tensor<T>, Tensor<P>)> {
     let shape = params.output_shape();
@@ -314,7 +346,8 @@ fn max_pool<T: Float, P: Position>(
     let mut positions = Buffer::unspecified(MAX, shape.elements())?;
     let (to, at) = (values.as_mut_slice(), positions.as_mut_slice());
     if !to.is_empty() {
-        (kernels.max)(params, Par::Threads, Level::best(), slice(&x), to, at);
+        let (par, level) = (Par::Threads, Level::best());
+        (kernels.max)(params, par, level, slice(&x), gated, to, at);
     }
     Ok((
         Tensor::from_buffer(values, shape.clone()),

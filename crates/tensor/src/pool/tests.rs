@@ -102,7 +102,7 @@ fn check_max<T: Float, P: Position>(input: [usize; 4], options: Pool2dOptions, l
 
     let mut y = vec![nan; windows.len()];
     let mut positions = vec![P::new(99); windows.len()];
-    max::forward(&params, par, level, &x, &mut y, &mut positions);
+    max::forward(&params, par, level, &x, false, &mut y, &mut positions);
     let mut only_values = vec![nan; windows.len()];
     max::values(&params, par, level, &x, &mut only_values);
     assert!(y == only_values, "{context}");
@@ -121,6 +121,17 @@ fn check_max<T: Float, P: Position>(input: [usize; 4], options: Pool2dOptions, l
         expected_dx[index] += dy64[o];
     }
     assert!(dx == cast(&expected_dx), "{context}");
+
+    let mut closed = positions.clone();
+    max::forward(&params, par, level, &x, true, &mut y, &mut closed);
+    for ((closed, &position), y) in closed.iter().zip(&positions).zip(&y) {
+        let expected = if y.to_f64() <= 0.0 {
+            P::CLOSED
+        } else {
+            position
+        };
+        assert!(*closed == expected, "{context}");
+    }
 
     let mut gated = vec![nan; x.len()];
     max::scatter(&params, par, level, &dy, &positions, Some(&x), &mut gated);
