@@ -25,8 +25,8 @@ const SMALLEST_HUGE: usize = 4 << 20;
 const HUGE_PAGE: usize = 2 << 20;
 /// Buffers below this size come straight from the allocator, which is faster than a lock.
 const SMALLEST_POOLED: usize = 2048;
-/// Released memory beyond 1⅒ times the most ever in use at once, plus this, goes back.
-const SLACK: usize = 16 << 20;
+/// Released memory beyond 1¼ times the most ever in use at once, plus this, goes back.
+const SLACK: usize = 32 << 20;
 
 /// An owned block of `len` initialised elements.
 pub(crate) struct Buffer<T: Element> {
@@ -169,13 +169,13 @@ impl<T: Element> Drop for Buffer<T> {
     }
 }
 
-/// Rounds up to one of eight sizes per power of two, so that similar requests share buffers at a
-/// cost of at most an eighth.
+/// Rounds up to one of 32 sizes per power of two, so that similar requests share buffers at a cost
+/// of at most a thirty-second.
 fn size_class(bytes: usize) -> usize {
     if bytes < SMALLEST_POOLED {
         return bytes;
     }
-    let step = (bytes.next_power_of_two() >> 4).max(ALIGNMENT);
+    let step = (bytes.next_power_of_two() >> 6).max(ALIGNMENT);
     bytes.div_ceil(step) * step
 }
 
@@ -325,7 +325,7 @@ impl Pool {
     /// Gives the longest unused blocks back until the total is within its bound.
     fn trim(&mut self) {
         let peak = self.statistics.peak_live_bytes;
-        let bound = peak + peak / 10 + SLACK;
+        let bound = peak + peak / 4 + SLACK;
         while self.statistics.live_bytes + self.statistics.cached_bytes > bound {
             let oldest = self
                 .blocks
@@ -377,11 +377,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn size_classes_waste_at_most_an_eighth() {
+    fn size_classes_waste_at_most_a_thirty_second() {
         for bytes in [2048, 2049, 5000, 65_536, 65_537, 1_000_000, 123_456_789] {
             let class = size_class(bytes);
             assert!(
-                class >= bytes && class <= bytes + bytes / 8 + ALIGNMENT,
+                class >= bytes && class <= bytes + bytes / 32 + ALIGNMENT,
                 "{bytes} {class}"
             );
             assert_eq!(size_class(class), class);

@@ -62,9 +62,10 @@ impl<T: Float> Var<T> {
         pool: &Pool2dOptions,
     ) -> Result<Var<T>> {
         if [self, filters, bias].iter().all(|var| !var.is_tracked()) || !is_recording() {
-            return self
-                .conv2d_bias(filters, bias, true, options)?
-                .max_pool2d(pool);
+            let (x, w, bias) = (self.value(), filters.value(), bias.value());
+            return Ok(Var::constant(
+                x.conv2d_relu_max_pool2d(w, bias, options, pool)?,
+            ));
         }
         Conv2dPool {
             options: *options,

@@ -7,7 +7,7 @@ use crate::conv::job::{self, Execution, ImageShape, Patches, input_image, output
 use crate::conv::params::{Conv2dParams, ConvAlgorithm};
 use crate::conv::statistics::{Counter, count};
 use crate::conv::windows::smallest_copy;
-use crate::conv::winograd::{self, Four, Two};
+use crate::conv::winograd::{self, Ending, Four, Two};
 use crate::error::{Error, Result};
 use crate::instances::Compiled;
 use crate::matmul::Epilogue;
@@ -22,6 +22,7 @@ const NARROW: usize = 5;
 /// The entry points of one element type.
 pub(crate) struct ConvKernels<T: 'static> {
     pub(crate) forward: Forward<T>,
+    pub(crate) forward_pooled: ForwardPooled<T>,
     pub(crate) input_gradient: InputGradient<T>,
     pub(crate) filter_gradient: Linear<T>,
     /// F(4×4, 3×3) and F(2×2, 3×3), for types that have them.
@@ -30,6 +31,9 @@ pub(crate) struct ConvKernels<T: 'static> {
 
 /// Parameters, input, filters, epilogue, output.
 type Forward<T> = fn(&Conv2dParams, Execution, &[T], &[T], Epilogue<'_, T>, &mut [T]) -> Result<()>;
+/// As [`Forward`]; returns whether it ran.
+type ForwardPooled<T> =
+    fn(&Conv2dParams, Execution, &[T], &[T], Epilogue<'_, T>, &mut [T]) -> Result<bool>;
 /// Parameters, output's gradient, filters, gate, input's gradient.
 type InputGradient<T> =
     fn(&Conv2dParams, Execution, &[T], &[T], Option<&[T]>, &mut [T]) -> Result<()>;
@@ -45,6 +49,7 @@ impl<T: Real + Compiled> ConvKernels<T> {
     pub(crate) const fn new() -> Self {
         ConvKernels {
             forward: forward::<T>,
+            forward_pooled: forward_pooled::<T>,
             input_gradient: input_gradient::<T>,
             filter_gradient: filter_gradient::<T>,
             winograd: None,
@@ -231,9 +236,42 @@ fn forward<T: Real + Compiled>(
         x,
         w,
         epilogue,
-        None,
+        Ending::Store,
         out,
     )
+}
+
+/// The largest of each window of 2×2 outputs, side by side, of [`forward`]; overwrites `out`, or
+/// returns `false` where no algorithm pools on the way.
+fn forward_pooled<T: Real + Compiled>(
+    params: &Conv2dParams,
+    execution: Execution,
+    x: &[T],
+    w: &[T],
+    epilogue: Epilogue<'_, T>,
+    out: &mut [T],
+) -> Result<bool> {
+    let operation = "conv2d";
+    let correlation = Correlation::forward(params);
+    let shapes = [input_image(params), output_image(params)];
+    let plan = plan(operation, params, &correlation, shapes[0], shapes[1])?;
+    let Plan::Winograd(_, kernels) = plan else {
+        return Ok(false);
+    };
+    plan.count(params);
+    (kernels.correlate)(
+        operation,
+        execution,
+        &correlation,
+        params.batch,
+        shapes,
+        x,
+        w,
+        epilogue,
+        Ending::Pool,
+        out,
+    )?;
+    Ok(true)
 }
 
 /// The gradient with respect to the input, 0 where `gate`, of its shape, is not positive;
@@ -271,7 +309,7 @@ fn input_gradient<T: Real + Compiled>(
         dy,
         w,
         epilogue,
-        gate,
+        gate.map_or(Ending::Store, Ending::Gate),
         dx,
     )
 }

@@ -27,6 +27,14 @@ pub struct Pool2dOptions {
 }
 
 impl Pool2dOptions {
+    /// Whether windows are 2×2, side by side, and inside the image.
+    pub(crate) fn is_pairs(&self) -> bool {
+        self.window == [2, 2]
+            && self.stride == [2, 2]
+            && self.padding == Padding::Valid
+            && !self.ceil_mode
+    }
+
     /// A window of `[height, width]`, moved by its own size.
     pub fn new(window: [usize; 2]) -> Self {
         Pool2dOptions {

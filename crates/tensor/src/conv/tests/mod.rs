@@ -3,4 +3,5 @@
 mod accuracy;
 mod grid;
 mod oracle;
+mod pooled;
 mod tensors;

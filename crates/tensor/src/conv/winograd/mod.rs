@@ -22,6 +22,7 @@
 
 mod filter_gradient;
 mod minimal;
+mod pooled;
 mod tiles;
 
 use std::marker::PhantomData;
@@ -39,6 +40,7 @@ use crate::storage::Buffer;
 pub(super) use filter_gradient::filter_gradient;
 use minimal::Minimal;
 pub(super) use minimal::{Four, Two};
+use pooled::{TransformPooledOutput, pooled};
 use tiles::{Chunk, Fetch, TransformFilters, TransformInput, TransformOutput};
 
 /// Numbers of both matrices of a chunk at all points: half of a second-level cache of 1 MiB.
@@ -114,12 +116,23 @@ pub(super) type Correlate<T> = fn(
     &[T],
     &[T],
     Epilogue<'_, T>,
-    Option<&[T]>,
+    Ending<'_, T>,
     &mut [T],
 ) -> Result<()>;
 
-/// `target = source ⋆ w`, finished by `epilogue`, and 0 where `gate`, of the target's shape, is not
-/// positive; `correlation` is the forward direction or the only phase of the transpose.
+/// How a convolution ends, after its epilogue.
+#[derive(Clone, Copy)]
+pub(super) enum Ending<'a, T> {
+    /// All outputs are stored.
+    Store,
+    /// Outputs become 0 where the numbers at their places are not positive.
+    Gate(&'a [T]),
+    /// The largest of each window of 2×2 outputs is stored.
+    Pool,
+}
+
+/// `target = source ⋆ w`, finished by `epilogue` and `ending`; `correlation` is the forward direction
+/// or the only phase of the transpose. `target_shape` is that before any pooling.
 pub(super) fn correlate<T: Real, M: Minimal>(
     operation: &str,
     execution: Execution,
@@ -129,7 +142,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
     source: &[T],
     w: &[T],
     epilogue: Epilogue<'_, T>,
-    gate: Option<&[T]>,
+    ending: Ending<'_, T>,
     target: &mut [T],
 ) -> Result<()> {
     if target.is_empty() {
@@ -158,12 +171,16 @@ pub(super) fn correlate<T: Real, M: Minimal>(
         panels,
         u: u.as_slice(),
         epilogue,
-        gate,
+        ending,
         tiling: PhantomData,
     };
     let tiling = Tiling::new::<M>(batch, target_shape, layer.widths);
     let [images, rows] = tiling.block();
-    let image_len = target_shape.len();
+    let (written, tile_rows) = match ending {
+        Ending::Pool => (pooled(target_shape), M::OUTPUT / 2),
+        _ => (target_shape, M::OUTPUT),
+    };
+    let image_len = written.len();
     if images > 1 {
         par.for_chunks(target, images * image_len, |i, target| {
             let first = i * images;
@@ -173,7 +190,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
         });
     } else {
         par.for_chunks(target, image_len, |image, target| {
-            let block_len = rows * M::OUTPUT * target_shape.row_len();
+            let block_len = rows * tile_rows * written.row_len();
             par.for_chunks(target, block_len, |i, target| {
                 let rows = i * rows..((i + 1) * rows).min(tiling.rows);
                 for chunk in tiling.chunks(image..image + 1, rows) {
@@ -228,7 +245,7 @@ struct Layer<'a, T, M> {
     panels: Panels,
     u: &'a [T],
     epilogue: Epilogue<'a, T>,
-    gate: Option<&'a [T]>,
+    ending: Ending<'a, T>,
     tiling: PhantomData<M>,
 }
 
@@ -256,13 +273,29 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
             };
             dispatch(self.level, transform_input);
             self.multiply(tiles, &self.fetch(chunk, target), v, m);
+            let gate = match self.ending {
+                Ending::Pool => {
+                    let transform_output = TransformPooledOutput {
+                        chunk,
+                        m,
+                        width: self.widths[1],
+                        shape: pooled(self.target_shape),
+                        epilogue: self.epilogue,
+                        target,
+                        tiling,
+                    };
+                    return dispatch(self.level, transform_output);
+                }
+                Ending::Gate(gate) => Some(gate),
+                Ending::Store => None,
+            };
             let transform_output = TransformOutput {
                 chunk,
                 m,
                 width: self.widths[1],
                 shape: self.target_shape,
                 epilogue: self.epilogue,
-                gate: self.gate,
+                gate,
                 target,
                 tiling,
             };
@@ -273,14 +306,19 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
     /// What comes next: the rows of the images that the chunk's outputs go to, those of the gate,
     /// and the inputs below those of the chunk, which the next one needs.
     fn fetch<'b>(&'b self, chunk: &Chunk, target: &'b [T]) -> Fetch<'b, T> {
-        let outputs = chunk.pixels(self.target_shape, 0, [M::OUTPUT; 2]);
         let inputs = [M::OUTPUT, M::INPUT];
         let inputs = chunk.pixels(self.source_shape, self.origin[0], inputs);
-        let gate = self.gate.map_or(&[][..], |gate| &gate[outputs.clone()]);
+        let inputs = Fetch::after(self.source, &inputs);
+        let places = chunk.pixels(self.target_shape, 0, [M::OUTPUT; 2]);
         let first = chunk.first_row(self.target_shape, M::OUTPUT);
-        let outputs = outputs.start - first..outputs.end - first;
-        let outputs = target.get(outputs).unwrap_or(&[]);
-        let parts = [outputs, gate, Fetch::after(self.source, &inputs)];
+        let outputs = target.get(places.start - first..places.end - first);
+        let outputs = outputs.unwrap_or(&[]);
+        let parts = match self.ending {
+            Ending::Store => [outputs, &[], inputs],
+            Ending::Gate(gate) => [outputs, &gate[places], inputs],
+            // A quarter of the rows, which need no fetching.
+            Ending::Pool => [&[], &[], inputs],
+        };
         Fetch { parts }
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    fn places(&self) -> impl Iterator<Item = [usize; 3]> + '_ {
+    pub(super) fn places(&self) -> impl Iterator<Item = [usize; 3]> + '_ {
         self.tiles.clone().map(|tile| self.place(tile))
     }
 
@@ -88,7 +88,7 @@ impl<'a, T> Fetch<'a, T> {
 
 /// Transforms a tile along both axes: `load(i, j)` for `inputs`², `store(i, j, …)` for `outputs`².
 #[inline(always)]
-fn both_axes<T: Real, S: Simd>(
+pub(super) fn both_axes<T: Real, S: Simd>(
     simd: S,
     inputs: usize,
     outputs: usize,

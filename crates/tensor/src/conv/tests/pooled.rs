@@ -1,0 +1,87 @@
+//! Convolution, ReLU and pooling in one pass against the three one after the other.
+
+use crate::conv::job::Execution;
+use crate::instances::Compiled;
+use crate::parallel::Par;
+use crate::simd::Level;
+use crate::{Conv2dOptions, Conv2dParams, ConvAlgorithm, Padding, Pool2dOptions, Tensor};
+
+/// Sizes at the edges of tiles: whole ones, and one to three rows or columns more.
+const SIZES: [[usize; 2]; 6] = [[8, 8], [9, 10], [11, 13], [3, 4], [2, 7], [5, 2]];
+
+fn images(shape: [usize; 4], seed: u64) -> Tensor<f32> {
+    Tensor::normal(shape, 0.0, 1.0, &mut crate::generator(seed)).unwrap()
+}
+
+#[test]
+fn pooling_on_the_way_gives_the_same_bits() {
+    let pool = Pool2dOptions::new([2, 2]);
+    for algorithm in [
+        ConvAlgorithm::Winograd,
+        ConvAlgorithm::Winograd2x2,
+        ConvAlgorithm::Auto,
+        ConvAlgorithm::Direct,
+    ] {
+        let options = Conv2dOptions::new()
+            .padding(Padding::Same)
+            .algorithm(algorithm);
+        for [height, width] in SIZES {
+            // One image, some that share a chunk of tiles, and channels that fill no vector.
+            for (batch, channels, filters) in [(1, 8, 16), (5, 9, 21), (40, 16, 8)] {
+                let x = images([batch, height, width, channels], 1);
+                let w = images([3, 3, channels, filters], 2);
+                let bias = images([1, 1, 1, filters], 3).reshape([filters]).unwrap();
+                let expected = x
+                    .conv2d_fused(&w, Some(&bias), true, &options)
+                    .and_then(|y| y.max_pool2d_values(&pool))
+                    .unwrap();
+                let found = x
+                    .conv2d_relu_max_pool2d(&w, &bias, &options, &pool)
+                    .unwrap();
+                assert_eq!(
+                    found, expected,
+                    "{algorithm:?} {height}×{width}, {batch} images"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_level_pools_and_keeps_nan() {
+    let mut x = images([2, 9, 10, 8], 1);
+    for (place, value) in [(3, f32::NAN), (700, f32::INFINITY), (900, f32::NAN)] {
+        x.make_mut()[place] = value;
+    }
+    let w = images([3, 3, 8, 8], 2);
+    let options = Conv2dOptions::new().algorithm(ConvAlgorithm::Winograd);
+    let params = Conv2dParams::new(x.shape(), w.shape(), &options).unwrap();
+    let (x, w) = (x.to_vec(), w.to_vec());
+    let epilogue = crate::matmul::Epilogue {
+        bias: None,
+        relu: true,
+    };
+    let kernels = &f32::kernels().conv;
+    for level in Level::available() {
+        let par = Par::Sequential;
+        let execution = Execution { par, level };
+        let mut whole = vec![0.0; params.output_shape().elements()];
+        (kernels.forward)(&params, execution, &x, &w, epilogue, &mut whole).unwrap();
+        let whole = Tensor::from_vec(whole, params.output_shape()).unwrap();
+        let expected = whole
+            .max_pool2d_values(&Pool2dOptions::new([2, 2]))
+            .unwrap();
+        let mut found = vec![0.5_f32; expected.len()];
+        let pooled = kernels.forward_pooled;
+        assert!(pooled(&params, execution, &x, &w, epilogue, &mut found).unwrap());
+        assert!(found.iter().any(|y| y.is_nan()) && found.iter().any(|y| y.is_finite()));
+        let bits = |y: &f32| if y.is_nan() { u32::MAX } else { y.to_bits() };
+        assert!(
+            found
+                .iter()
+                .map(bits)
+                .eq(expected.to_vec().iter().map(bits)),
+            "{level:?}"
+        );
+    }
+}
