@@ -1,0 +1,91 @@
+//! Which paths a training step of the creatures network takes, by counters: its convolutions run by
+//! the fast algorithms, and its steps ask the system for no memory after the first.
+//!
+//! One test, alone in its process: the counters belong to the whole of it.
+
+use nn::prelude::*;
+use tensor::{conv_statistics, memory_statistics};
+use tests::formula::scaled;
+
+/// The network of `examples/creatures` for pictures of `size` × `size` pixels.
+fn network(size: usize) -> nn::Result<Sequential> {
+    let mut model = Sequential::new();
+    model.add(
+        Conv2d::new(32, [3, 3])
+            .padding(Padding::Same)
+            .input_shape(&[size, size, 3]),
+    );
+    model.add(Activation::relu());
+    model.add(Conv2d::new(32, [3, 3]));
+    model.add(Activation::relu());
+    model.add(MaxPool2d::new([2, 2]));
+    model.add(Dropout::new(0.25));
+    model.add(Conv2d::new(64, [3, 3]).padding(Padding::Same));
+    model.add(Activation::relu());
+    model.add(Conv2d::new(64, [3, 3]));
+    model.add(Activation::relu());
+    model.add(MaxPool2d::new([2, 2]));
+    model.add(Dropout::new(0.25));
+    model.add(Flatten::new());
+    model.add(Dense::new(512));
+    model.add(Activation::relu());
+    model.add(Dropout::new(0.5));
+    model.add(Dense::new(6));
+    model.add(Activation::softmax());
+    model.compile(
+        CategoricalCrossentropy::new(),
+        Adam::default(),
+        [Accuracy::new()],
+    )?;
+    Ok(model)
+}
+
+const BATCH: usize = 2;
+
+/// Multiplications of the first convolution, forward and for its filters, by the direct method.
+fn first_layer(size: usize) -> u64 {
+    (2 * BATCH * size * size * 3 * 3 * 3 * 32) as u64
+}
+
+fn steps_take_the_fast_paths(size: usize, most_multiplications: f64) -> nn::Result<()> {
+    let mut model = network(size)?;
+    let x: Tensor<f32> = scaled([BATCH, size, size, 3], 1, 0.5, 0.5)?;
+    let y = Tensor::from_fn([BATCH, 6], |at| f32::from(u8::from(at[0] == at[1])))?;
+    model.train_on_batch(&x, &y)?;
+    let fresh = memory_statistics().fresh;
+    for step in 2..6 {
+        let before = conv_statistics();
+        model.train_on_batch(&x, &y)?;
+        let after = conv_statistics();
+        let place = format!("size {size}, step {step}: {before:?} {after:?}");
+
+        // Three of the four have 32 channels or more to read: forward, and two gradients each.
+        assert_eq!(after.winograd - before.winograd, 9, "{place}");
+        // The first reads 3, and nobody asks for the gradient of the pictures.
+        assert_eq!(after.direct - before.direct, 2, "{place}");
+        assert_eq!(after.im2col, before.im2col, "{place}");
+        assert_eq!(after.winograd_2x2, before.winograd_2x2, "{place}");
+        assert_eq!(after.depthwise, before.depthwise, "{place}");
+
+        let done = after.multiplications - before.multiplications;
+        let direct = after.direct_multiplications - before.direct_multiplications;
+        let first = first_layer(size);
+        let ratio = (done - first) as f64 / (direct - first) as f64;
+        assert!(ratio <= most_multiplications, "{ratio} at {place}");
+
+        assert_eq!(memory_statistics().fresh, fresh, "a buffer, at {place}");
+    }
+    Ok(())
+}
+
+#[test]
+fn training_takes_the_fast_paths() -> nn::Result<()> {
+    // On more threads, a late step may be the first that hands a kernel to some thread, which then
+    // makes room for it.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    pool.expect("one thread starts").install(|| {
+        steps_take_the_fast_paths(100, 0.3)?;
+        // Tiles of 4 × 4 cover 15² and 13² outputs less closely than 98², 49² and 47².
+        steps_take_the_fast_paths(32, 0.32)
+    })
+}
