@@ -79,21 +79,21 @@ impl<T: Float> Sequential<T> {
         let mut shape = Shape::from(count);
         let output = self.output_shape().map_or(&[][..], |shape| shape);
         output.iter().for_each(|&size| shape.push(size));
+        if (1..=BATCH).contains(&count) {
+            let predictions = self.predict_batch(x.to_tensor()?)?;
+            if *predictions.shape() != shape {
+                return Err(unexpected_output(predictions.shape(), self.output_shape()));
+            }
+            return Ok(predictions);
+        }
         let mut predictions = Tensor::zeros(shape)?;
         let row = output.iter().product::<usize>();
         let values = predictions.make_mut();
         let mut start = 0;
         while start < count {
             let end = count.min(start + BATCH);
-            let batch = Var::constant(x.slice(start..end)?.to_tensor()?);
-            let output = self.run(
-                batch,
-                WeightSource::Model,
-                Mode::PREDICT,
-                &mut |_, _| Ok(()),
-            )?;
+            let output = self.predict_batch(x.slice(start..end)?.to_tensor()?)?;
             let rows = &mut values[start * row..end * row];
-            let output = output.into_value().contiguous();
             if output.len() != rows.len() {
                 return Err(unexpected_output(output.shape(), self.output_shape()));
             }
@@ -103,6 +103,13 @@ impl<T: Float> Sequential<T> {
             start = end;
         }
         Ok(predictions)
+    }
+
+    /// Predictions for samples that run through the model together.
+    fn predict_batch(&self, x: Tensor<T>) -> Result<Tensor<T>> {
+        let (x, weights) = (Var::constant(x), WeightSource::Model);
+        let output = self.run(x, weights, Mode::PREDICT, &mut |_, _| Ok(()))?;
+        Ok(output.into_value().contiguous())
     }
 
     /// All weights as variables on `tape`, in the order of [`Sequential::parameters`] and in the

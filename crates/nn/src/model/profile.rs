@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use autograd::{Span, SpanKind, trace};
 use serde_json::{Value, json};
-use tensor::{Float, Machine};
+use tensor::{Float, Machine, Tensor};
 
 use super::{Running, Sequential};
 use crate::data::Array;
@@ -98,10 +98,10 @@ impl<T: Float> Sequential<T> {
         if self.input_shape().is_none() {
             self.build_for(&x.sample_shape())?;
         }
-        self.check_pair("profile", x.shape(), &y)?;
+        let targets = self.checked_targets("profile", x.shape(), &y)?;
         let weights = self.weights();
         let state = self.compiled().map(|compiled| compiled.state().clone());
-        let traces = self.watched_steps(&x, &y, steps.max(1));
+        let traces = self.watched_steps(&x.to_tensor()?, &targets, steps.max(1));
         self.set_weights(weights)?;
         if let (Some(compiled), Some(state)) = (self.compiled_mut(), state) {
             compiled.set_state(state);
@@ -109,14 +109,18 @@ impl<T: Float> Sequential<T> {
         Ok(Profile::new(traces?, x.len()))
     }
 
-    fn watched_steps(&mut self, x: &Inputs, y: &Array, steps: usize) -> Result<Vec<Vec<Span>>> {
-        let (x, targets) = (x.to_tensor()?, Targets::new(y)?);
+    fn watched_steps(
+        &mut self,
+        x: &Tensor<T>,
+        targets: &Targets<T>,
+        steps: usize,
+    ) -> Result<Vec<Vec<Span>>> {
         for _ in 0..WARM_UP {
-            self.step(&x, &targets, &mut Running::default())?;
+            self.step(x, targets, &mut Running::default())?;
         }
         let mut traces = Vec::with_capacity(steps);
         for _ in 0..steps {
-            let step = || self.step(&x, &targets, &mut Running::default());
+            let step = || self.step(x, targets, &mut Running::default());
             let (result, spans) = trace(step);
             result?;
             traces.push(spans);

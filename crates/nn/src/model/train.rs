@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Index;
+use std::sync::Arc;
 
 use autograd::{Tape, Var, section};
 use tensor::{Error, Float, Shape, Tensor};
@@ -21,6 +22,8 @@ pub struct Compiled<T: Float = f32> {
     loss: Box<dyn Loss<T>>,
     optimizer: Box<dyn Optimizer<T>>,
     metrics: Vec<Box<dyn Metric<T>>>,
+    /// `"loss"` and the names of the metrics.
+    score_names: Arc<[String]>,
     state: OptimizerState<T>,
 }
 
@@ -54,12 +57,6 @@ impl<T: Float> Compiled<T> {
     pub fn set_state(&mut self, state: OptimizerState<T>) {
         self.state = state;
     }
-
-    /// `"loss"` and the names of the metrics.
-    fn score_names(&self) -> Vec<String> {
-        let metrics = self.metrics.iter().map(|metric| metric.name().to_string());
-        std::iter::once("loss".to_string()).chain(metrics).collect()
-    }
 }
 
 /// Loss and metrics, averaged over samples; see [`Sequential::evaluate`].
@@ -67,7 +64,7 @@ impl<T: Float> Compiled<T> {
 /// Indexed by position as Keras's list (`scores[0]` is the loss), or by name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
-    names: Vec<String>,
+    names: Arc<[String]>,
     values: Vec<f64>,
 }
 
@@ -130,11 +127,13 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn scores<T: Float>(&self, compiled: &Compiled<T>) -> Scores {
-        let mut values = vec![self.loss.mean()];
+        let count = compiled.score_names.len();
+        let mut values = Vec::with_capacity(count);
+        values.push(self.loss.mean());
         values.extend(self.metrics.iter().map(Tally::mean));
-        values.resize(1 + compiled.metrics.len(), f64::NAN);
+        values.resize(count, f64::NAN);
         Scores {
-            names: compiled.score_names(),
+            names: compiled.score_names.clone(),
             values,
         }
     }
@@ -179,10 +178,13 @@ impl<T: Float> Sequential<T> {
         if self.input_shape.is_some() {
             self.build()?;
         }
+        let metrics: Vec<_> = metrics.into_iter().map(boxed).collect();
+        let names = metrics.iter().map(|metric| metric.name().to_string());
         self.compiled = Some(Compiled {
             loss: Box::new(loss),
             optimizer: Box::new(optimizer),
-            metrics: metrics.into_iter().map(boxed).collect(),
+            score_names: std::iter::once("loss".to_string()).chain(names).collect(),
+            metrics,
             state: OptimizerState::default(),
         });
         Ok(())
@@ -203,7 +205,7 @@ impl<T: Float> Sequential<T> {
     pub fn evaluate(&self, x: impl Into<Inputs>, y: impl Into<Array>) -> Result<Scores> {
         let (x, y) = (x.into(), y.into());
         let compiled = self.require_compiled("evaluate")?;
-        self.check_pair("evaluate", x.shape(), &y)?;
+        self.checked_targets("evaluate", x.shape(), &y)?;
         let mut running = Running::default();
         let mut start = 0;
         while start < x.len() {
@@ -234,14 +236,20 @@ impl<T: Float> Sequential<T> {
         if self.input_shape.is_none() {
             self.build_for(&x.sample_shape())?;
         }
-        self.check_pair("train_on_batch", x.shape(), &y)?;
+        let targets = self.checked_targets("train_on_batch", x.shape(), &y)?;
         let mut running = Running::default();
-        self.step(&x.to_tensor()?, &Targets::new(&y)?, &mut running)?;
+        self.step(&x.to_tensor()?, &targets, &mut running)?;
         Ok(running.scores(self.require_compiled("train_on_batch")?))
     }
 
-    /// Checks that there are samples, as many targets, and that both fit the model and its loss.
-    pub(crate) fn check_pair(&self, operation: &str, x: &Shape, y: &Array) -> Result<()> {
+    /// The targets in `y`, of which there are as many as samples, and some; both fit the model and
+    /// its loss.
+    pub(crate) fn checked_targets(
+        &self,
+        operation: &str,
+        x: &Shape,
+        y: &Array,
+    ) -> Result<Targets<T>> {
         let (samples, targets) = (x.first().copied().unwrap_or(0), samples::count(y));
         if samples == 0 {
             return Err(Error::value(operation, "there are no samples")
@@ -259,15 +267,12 @@ impl<T: Float> Sequential<T> {
         }
         self.require_built()?;
         self.require_shape(operation, x)?;
-        match self.output_shape() {
-            Some(output) => {
-                let targets = Targets::new(y)?;
-                self.require_compiled(operation)?
-                    .loss
-                    .check(&targets, output)
-            }
-            None => Ok(()),
+        let targets = Targets::new(y)?;
+        if let Some(output) = self.output_shape() {
+            let compiled = self.require_compiled(operation)?;
+            compiled.loss.check(&targets, output)?;
         }
+        Ok(targets)
     }
 
     /// Forward, backward and update on one batch, which fits; adds to `running`.
@@ -478,14 +483,10 @@ impl<T: Float> Sequential<T> {
     ) -> Result<Var<T>> {
         let y = y.into();
         let compiled = self.require_compiled("training_loss")?;
-        self.check_pair("training_loss", x.shape(), &y)?;
+        let targets = self.checked_targets("training_loss", x.shape(), &y)?;
         self.require_weights("training_loss", weights)?;
-        let (_, loss) = self.recorded_loss(
-            compiled,
-            x.clone(),
-            &Targets::new(&y)?,
-            WeightSource::Given(weights),
-        )?;
+        let weights = WeightSource::Given(weights);
+        let (_, loss) = self.recorded_loss(compiled, x.clone(), &targets, weights)?;
         Ok(loss)
     }
 

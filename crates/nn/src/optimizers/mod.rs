@@ -152,8 +152,8 @@ pub struct OptimizerState<T: Float = f32> {
 /// If there are any other number.
 pub fn slots<T: Float, const N: usize>(state: &mut [Tensor<T>]) -> Result<[&mut Tensor<T>; N]> {
     let count = state.len();
-    let slots: Vec<&mut Tensor<T>> = state.iter_mut().collect();
-    slots.try_into().map_err(|_| {
+    let slots: std::result::Result<&mut [Tensor<T>; N], _> = state.try_into();
+    slots.map(<[_; N]>::each_mut).map_err(|_| {
         Error::value(
             "optimizer",
             format!("the state has {count} tensors a parameter, not {N}"),

@@ -163,11 +163,11 @@ impl<T: Float> Sequential<T> {
         if self.input_shape().is_none() && !x.is_empty() {
             self.build_for(&x.sample_shape())?;
         }
-        self.check_pair("fit", x.shape(), &y)?;
+        self.checked_targets("fit", x.shape(), &y)?;
         fit.cut_validation(&mut x, &mut y)?;
         if let Validation::Data(held) = &fit.validation {
             let (x, y) = &**held;
-            self.check_pair("validation data", x.shape(), y)?;
+            self.checked_targets("validation data", x.shape(), y)?;
         }
         let mut batches = Batches::for_operation("fit", x, y, fit.batch_size)?;
         if fit.shuffle {
