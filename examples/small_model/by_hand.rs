@@ -1,27 +1,31 @@
-//! The network in loops over slices, as one would write it for these sizes alone: no tensors, no
-//! tape, and no memory taken in a step.
+//! The network in loops over slices: no tensors, no tape, and no memory taken in a step.
 
 use nn::prelude::*;
 
-use crate::{BATCH, CLASSES, HIDDEN, INPUTS};
-
 /// `relu(x · w₁ + b₁) · w₂ + b₂`, with everything that a step of it needs.
 pub struct Network {
-    hidden: Layer<INPUTS, HIDDEN>,
-    output: Layer<HIDDEN, CLASSES>,
-    activations: [[f32; HIDDEN]; BATCH],
-    outputs: [[f32; CLASSES]; BATCH],
+    hidden: Layer,
+    output: Layer,
+    /// A row a sample: outputs of the hidden layer, probabilities, and the hidden layer's errors.
+    activations: Vec<f32>,
+    outputs: Vec<f32>,
+    errors: Vec<f32>,
     steps: i32,
 }
 
 impl Network {
-    /// With the weights of a model.
-    pub fn new(weights: &[Tensor<f32>]) -> Self {
+    /// With the weights of a model, for batches of this size.
+    pub fn new(weights: &[Tensor<f32>], batch: usize) -> Self {
+        let (hidden, output) = (
+            Layer::new(&weights[0], &weights[1]),
+            Layer::new(&weights[2], &weights[3]),
+        );
         Network {
-            hidden: Layer::new(&weights[0], &weights[1]),
-            output: Layer::new(&weights[2], &weights[3]),
-            activations: [[0.0; HIDDEN]; BATCH],
-            outputs: [[0.0; CLASSES]; BATCH],
+            activations: vec![0.0; batch * hidden.outputs],
+            errors: vec![0.0; hidden.outputs],
+            outputs: vec![0.0; batch * output.outputs],
+            hidden,
+            output,
             steps: 0,
         }
     }
@@ -32,20 +36,21 @@ impl Network {
         let mut loss = 0.0;
         self.hidden.clear_gradients();
         self.output.clear_gradients();
-        for (row, x) in x.chunks_exact(INPUTS).enumerate() {
-            let errors = &mut self.outputs[row];
-            loss -= errors[labels[row]].ln();
-            errors[labels[row]] -= 1.0;
+        let rows = x.chunks_exact(self.hidden.inputs);
+        let activations = self.activations.chunks_exact(self.hidden.outputs);
+        let outputs = self.outputs.chunks_exact_mut(self.output.outputs);
+        for (((x, activations), errors), &label) in rows.zip(activations).zip(outputs).zip(labels) {
+            loss -= errors[label].ln();
+            errors[label] -= 1.0;
             for error in errors.iter_mut() {
-                *error /= BATCH as f32;
+                *error /= labels.len() as f32;
             }
-            let activations = &self.activations[row];
             self.output.add_gradients(activations, errors);
-            let mut errors = self.output.errors_of_inputs(errors);
-            for (error, &activation) in errors.iter_mut().zip(activations) {
+            self.output.errors_of_inputs(errors, &mut self.errors);
+            for (error, &activation) in self.errors.iter_mut().zip(activations) {
                 *error = if activation > 0.0 { *error } else { 0.0 };
             }
-            self.hidden.add_gradients(x, &errors);
+            self.hidden.add_gradients(x, &self.errors);
         }
         self.steps += 1;
         let correction =
@@ -53,19 +58,21 @@ impl Network {
         let rate = (0.001 * correction) as f32;
         self.hidden.update(rate);
         self.output.update(rate);
-        loss / BATCH as f32
+        loss / labels.len() as f32
     }
 
-    /// The probability of each class.
-    pub fn predict(&mut self, x: &[f32]) -> &[[f32; CLASSES]; BATCH] {
-        for (row, x) in x.chunks_exact(INPUTS).enumerate() {
-            let activations = &mut self.activations[row];
+    /// The probability of each class, a row a sample.
+    pub fn predict(&mut self, x: &[f32]) -> &[f32] {
+        let rows = x.chunks_exact(self.hidden.inputs);
+        let activations = self.activations.chunks_exact_mut(self.hidden.outputs);
+        let outputs = self.outputs.chunks_exact_mut(self.output.outputs);
+        for ((x, activations), outputs) in rows.zip(activations).zip(outputs) {
             self.hidden.apply(x, activations);
             for activation in activations.iter_mut() {
                 *activation = activation.max(0.0);
             }
-            self.output.apply(activations, &mut self.outputs[row]);
-            softmax(&mut self.outputs[row]);
+            self.output.apply(activations, outputs);
+            softmax(outputs);
         }
         &self.outputs
     }
@@ -84,89 +91,90 @@ fn softmax(values: &mut [f32]) {
 }
 
 /// `y = x · kernel + bias`.
-struct Layer<const IN: usize, const OUT: usize> {
-    kernel: [Weights<OUT>; IN],
-    bias: Weights<OUT>,
+struct Layer {
+    inputs: usize,
+    outputs: usize,
+    kernel: Weights,
+    bias: Weights,
 }
 
-impl<const IN: usize, const OUT: usize> Layer<IN, OUT> {
+impl Layer {
     fn new(kernel: &Tensor<f32>, bias: &Tensor<f32>) -> Self {
-        let kernel = kernel.to_vec();
         Layer {
-            kernel: std::array::from_fn(|row| Weights::new(&kernel[row * OUT..][..OUT])),
-            bias: Weights::new(&bias.to_vec()),
+            inputs: kernel.shape()[0],
+            outputs: kernel.shape()[1],
+            kernel: Weights::new(kernel),
+            bias: Weights::new(bias),
         }
     }
 
-    fn apply(&self, x: &[f32], y: &mut [f32; OUT]) {
-        *y = self.bias.values;
-        for (&x, weights) in x.iter().zip(&self.kernel) {
-            for (y, &weight) in y.iter_mut().zip(&weights.values) {
+    fn apply(&self, x: &[f32], y: &mut [f32]) {
+        y.copy_from_slice(&self.bias.values);
+        for (&x, weights) in x.iter().zip(self.kernel.values.chunks_exact(self.outputs)) {
+            for (y, &weight) in y.iter_mut().zip(weights) {
                 *y += x * weight;
             }
         }
     }
 
-    fn errors_of_inputs(&self, errors: &[f32; OUT]) -> [f32; IN] {
-        std::array::from_fn(|row| {
-            let products = self.kernel[row].values.iter().zip(errors);
-            products.map(|(weight, error)| weight * error).sum()
-        })
-    }
-
-    fn clear_gradients(&mut self) {
-        self.bias.gradients = [0.0; OUT];
-        for weights in &mut self.kernel {
-            weights.gradients = [0.0; OUT];
+    fn errors_of_inputs(&self, errors: &[f32], of_inputs: &mut [f32]) {
+        let rows = self.kernel.values.chunks_exact(self.outputs);
+        for (sum, weights) in of_inputs.iter_mut().zip(rows) {
+            let products = weights.iter().zip(errors);
+            *sum = products.map(|(weight, error)| weight * error).sum();
         }
     }
 
-    fn add_gradients(&mut self, x: &[f32], errors: &[f32; OUT]) {
-        self.bias.add_gradients(1.0, errors);
-        for (&x, weights) in x.iter().zip(&mut self.kernel) {
-            weights.add_gradients(x, errors);
+    fn clear_gradients(&mut self) {
+        self.kernel.gradients.fill(0.0);
+        self.bias.gradients.fill(0.0);
+    }
+
+    fn add_gradients(&mut self, x: &[f32], errors: &[f32]) {
+        let rows = self.kernel.gradients.chunks_exact_mut(self.outputs);
+        for (&x, gradients) in x.iter().zip(rows) {
+            for (gradient, error) in gradients.iter_mut().zip(errors) {
+                *gradient += x * error;
+            }
+        }
+        for (gradient, error) in self.bias.gradients.iter_mut().zip(errors) {
+            *gradient += error;
         }
     }
 
     fn update(&mut self, rate: f32) {
+        self.kernel.update(rate);
         self.bias.update(rate);
-        for weights in &mut self.kernel {
-            weights.update(rate);
-        }
     }
 }
 
 /// Weights with their gradients and what Adam remembers of those.
-struct Weights<const N: usize> {
-    values: [f32; N],
-    gradients: [f32; N],
-    momentum: [f32; N],
-    velocity: [f32; N],
+struct Weights {
+    values: Vec<f32>,
+    gradients: Vec<f32>,
+    momentum: Vec<f32>,
+    velocity: Vec<f32>,
 }
 
-impl<const N: usize> Weights<N> {
-    fn new(values: &[f32]) -> Self {
+impl Weights {
+    fn new(values: &Tensor<f32>) -> Self {
+        let zeros = || vec![0.0; values.len()];
         Weights {
-            values: std::array::from_fn(|i| values[i]),
-            gradients: [0.0; N],
-            momentum: [0.0; N],
-            velocity: [0.0; N],
-        }
-    }
-
-    fn add_gradients(&mut self, x: f32, errors: &[f32; N]) {
-        for (gradient, error) in self.gradients.iter_mut().zip(errors) {
-            *gradient += x * error;
+            values: values.to_vec(),
+            gradients: zeros(),
+            momentum: zeros(),
+            velocity: zeros(),
         }
     }
 
     /// Adam with Keras's defaults, at a rate that has its corrections in it.
     fn update(&mut self, rate: f32) {
-        for i in 0..N {
-            let gradient = self.gradients[i];
-            self.momentum[i] += (gradient - self.momentum[i]) * 0.1;
-            self.velocity[i] += (gradient * gradient - self.velocity[i]) * 0.001;
-            self.values[i] -= self.momentum[i] * rate / (self.velocity[i].sqrt() + 1e-7);
+        let remembered = self.momentum.iter_mut().zip(&mut self.velocity);
+        let all = self.values.iter_mut().zip(&self.gradients).zip(remembered);
+        for ((value, &gradient), (momentum, velocity)) in all {
+            *momentum += (gradient - *momentum) * 0.1;
+            *velocity += (gradient * gradient - *velocity) * 0.001;
+            *value -= *momentum * rate / (velocity.sqrt() + 1e-7);
         }
     }
 }
