@@ -8,7 +8,8 @@ fn network() -> nn::Result<(Sequential, Tensor<f32>, Tensor<f32>)> {
     let mut model = Sequential::new().seed(3);
     model.add(
         Conv2d::new(8, [3, 3])
-            .activation(ActivationFunction::Relu)
+            // After ReLU, the pooling would run as part of the convolution.
+            .activation(ActivationFunction::Tanh)
             .input_shape(&[10, 10, 3]),
     );
     model.add(MaxPool2d::new([2, 2]));

@@ -208,10 +208,12 @@ fn ask_for_huge_pages(start: NonNull<u8>, bytes: usize) {
 }
 
 fn layout_of(bytes: usize) -> Layout {
-    let alignment = match bytes {
-        ..SMALLEST_POOLED => 16,
-        ..SMALLEST_HUGE => ALIGNMENT,
-        _ => HUGE_PAGE,
+    let alignment = if bytes < SMALLEST_POOLED {
+        16
+    } else if bytes < SMALLEST_HUGE {
+        ALIGNMENT
+    } else {
+        HUGE_PAGE
     };
     // Sizes above `isize::MAX / 2` were refused, so rounding up to the alignment cannot overflow.
     Layout::from_size_align(bytes, alignment).unwrap_or(Layout::new::<[u64; 8]>())
