@@ -100,9 +100,12 @@ fn losses() {
     family("losses", 90);
 }
 
+/// Numbers that an edge case computes here, by their places.
+type Differences = &'static [(&'static str, f64)];
+
 /// Where another answer than PyTorch's is documented (in the table of operations), why, and what it
 /// is, element by element.
-const DOCUMENTED: [(&str, &str, &str, &[(&str, f64)]); 17] = [
+const DOCUMENTED: [(&str, &str, &str, Differences); 17] = [
     (
         "abs",
         "everywhere",
