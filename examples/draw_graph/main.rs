@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = folder.map_or("target/pictures".into(), PathBuf::from);
     fs::create_dir_all(&folder)?;
 
-    let model = network()?;
+    let model = examples::classifier(&[28, 28, 1], 10, 0)?;
     fs::write(folder.join("network.svg"), model.graph()?.to_svg()?)?;
 
     let tape = Tape::new();
@@ -35,40 +35,4 @@ fn main() -> Result<(), Box<dyn Error>> {
         folder.display()
     );
     Ok(())
-}
-
-/// The network of `examples/creatures`.
-fn network() -> nn::Result<Sequential> {
-    let mut model = Sequential::new();
-    model.add(
-        Conv2d::new(32, [3, 3])
-            .padding(Padding::Same)
-            .input_shape(&[28, 28, 1]),
-    );
-    model.add(Activation::relu());
-    model.add(Conv2d::new(32, [3, 3]));
-    model.add(Activation::relu());
-    model.add(MaxPool2d::new([2, 2]));
-    model.add(Dropout::new(0.25));
-
-    model.add(Conv2d::new(64, [3, 3]).padding(Padding::Same));
-    model.add(Activation::relu());
-    model.add(Conv2d::new(64, [3, 3]));
-    model.add(Activation::relu());
-    model.add(MaxPool2d::new([2, 2]));
-    model.add(Dropout::new(0.25));
-
-    model.add(Flatten::new());
-    model.add(Dense::new(512));
-    model.add(Activation::relu());
-    model.add(Dropout::new(0.5));
-    model.add(Dense::new(10));
-    model.add(Activation::softmax());
-
-    model.compile(
-        CategoricalCrossentropy::new(),
-        Adam::default(),
-        [Accuracy::new()],
-    )?;
-    Ok(model)
 }

@@ -48,45 +48,16 @@ struct Sizes {
     trace: Option<PathBuf>,
 }
 
-fn network(sizes: &Sizes) -> nn::Result<Sequential> {
-    let image = [sizes.height, sizes.width, sizes.channels];
-    let mut model = Sequential::new().seed(1);
-    model.add(
-        Conv2d::new(32, [3, 3])
-            .padding(Padding::Same)
-            .input_shape(&image),
-    );
-    model.add(Activation::relu());
-    model.add(Conv2d::new(32, [3, 3]));
-    model.add(Activation::relu());
-    model.add(MaxPool2d::new([2, 2]));
-    model.add(Dropout::new(0.25));
-    model.add(Conv2d::new(64, [3, 3]).padding(Padding::Same));
-    model.add(Activation::relu());
-    model.add(Conv2d::new(64, [3, 3]));
-    model.add(Activation::relu());
-    model.add(MaxPool2d::new([2, 2]));
-    model.add(Dropout::new(0.25));
-    model.add(Flatten::new());
-    model.add(Dense::new(512));
-    model.add(Activation::relu());
-    model.add(Dropout::new(0.5));
-    model.add(Dense::new(sizes.classes));
-    model.add(Activation::softmax());
-    model.compile(
-        CategoricalCrossentropy::new(),
-        Adam::default(),
-        [Accuracy::new()],
-    )?;
-    Ok(model)
-}
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sizes = Sizes::parse();
     rayon::ThreadPoolBuilder::new()
         .num_threads(sizes.threads)
         .build_global()?;
-    let mut model = network(&sizes)?;
+    let mut model = examples::classifier(
+        &[sizes.height, sizes.width, sizes.channels],
+        sizes.classes,
+        1,
+    )?;
     let shape = [sizes.batch, sizes.height, sizes.width, sizes.channels];
     let x = Tensor::<f32>::uniform(shape, 0.0..1.0, &mut tensor::generator(7))?;
     let labels: Vec<i64> = (0..sizes.batch as i64)

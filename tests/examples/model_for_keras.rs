@@ -34,28 +34,7 @@ fn pictures(count: usize, side: usize, seed: usize) -> nn::Result<(Tensor<f32>, 
 }
 
 fn network(side: usize) -> Sequential {
-    let mut model = Sequential::new().seed(1);
-    model.add(
-        Conv2d::new(32, [3, 3])
-            .padding(Padding::Same)
-            .input_shape(&[side, side, 3]),
-    );
-    model.add(Activation::relu());
-    model.add(Conv2d::new(32, [3, 3]));
-    model.add(Activation::relu());
-    model.add(MaxPool2d::new([2, 2]));
-    model.add(Dropout::new(0.25));
-    model.add(Conv2d::new(64, [3, 3]).padding(Padding::Same));
-    model.add(Activation::relu());
-    model.add(Conv2d::new(64, [3, 3]));
-    model.add(Activation::relu());
-    model.add(MaxPool2d::new([2, 2]));
-    model.add(Dropout::new(0.25));
-    model.add(Flatten::new());
-    model.add(Dense::new(512));
-    model.add(Activation::relu());
-    model.add(Dropout::new(0.5));
-    model.add(Dense::new(CLASSES));
+    let mut model = examples::scorer(&[side, side, 3], CLASSES, 1);
     model.add(Activation::softmax());
     model
 }

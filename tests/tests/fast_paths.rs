@@ -7,39 +7,6 @@ use nn::prelude::*;
 use tensor::{conv_statistics, memory_statistics};
 use tests::formula::scaled;
 
-/// The network of `examples/creatures` for pictures of `size` × `size` pixels.
-fn network(size: usize) -> nn::Result<Sequential> {
-    let mut model = Sequential::new();
-    model.add(
-        Conv2d::new(32, [3, 3])
-            .padding(Padding::Same)
-            .input_shape(&[size, size, 3]),
-    );
-    model.add(Activation::relu());
-    model.add(Conv2d::new(32, [3, 3]));
-    model.add(Activation::relu());
-    model.add(MaxPool2d::new([2, 2]));
-    model.add(Dropout::new(0.25));
-    model.add(Conv2d::new(64, [3, 3]).padding(Padding::Same));
-    model.add(Activation::relu());
-    model.add(Conv2d::new(64, [3, 3]));
-    model.add(Activation::relu());
-    model.add(MaxPool2d::new([2, 2]));
-    model.add(Dropout::new(0.25));
-    model.add(Flatten::new());
-    model.add(Dense::new(512));
-    model.add(Activation::relu());
-    model.add(Dropout::new(0.5));
-    model.add(Dense::new(6));
-    model.add(Activation::softmax());
-    model.compile(
-        CategoricalCrossentropy::new(),
-        Adam::default(),
-        [Accuracy::new()],
-    )?;
-    Ok(model)
-}
-
 const BATCH: usize = 2;
 
 /// Multiplications of the first convolution, forward and for its filters, by the direct method.
@@ -48,7 +15,7 @@ fn first_layer(size: usize) -> u64 {
 }
 
 fn steps_take_the_fast_paths(size: usize, most_multiplications: f64) -> nn::Result<()> {
-    let mut model = network(size)?;
+    let mut model = examples::classifier(&[size, size, 3], 6, 0)?;
     let x: Tensor<f32> = scaled([BATCH, size, size, 3], 1, 0.5, 0.5)?;
     let y = Tensor::from_fn([BATCH, 6], |at| f32::from(u8::from(at[0] == at[1])))?;
     model.train_on_batch(&x, &y)?;

@@ -10,28 +10,7 @@ const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/network_pyt
 const LAYERS: [&str; 6] = ["conv1", "conv2", "conv3", "conv4", "dense1", "dense2"];
 
 fn network<T: Float>() -> nn::Result<Sequential<T>> {
-    let mut model = Sequential::default();
-    model.add(
-        Conv2d::new(32, [3, 3])
-            .padding(Padding::Same)
-            .input_shape(&[16, 16, 3]),
-    );
-    model.add(Activation::relu());
-    model.add(Conv2d::new(32, [3, 3]));
-    model.add(Activation::relu());
-    model.add(MaxPool2d::new([2, 2]));
-    model.add(Dropout::new(0.25));
-    model.add(Conv2d::new(64, [3, 3]).padding(Padding::Same));
-    model.add(Activation::relu());
-    model.add(Conv2d::new(64, [3, 3]));
-    model.add(Activation::relu());
-    model.add(MaxPool2d::new([2, 2]));
-    model.add(Dropout::new(0.25));
-    model.add(Flatten::new());
-    model.add(Dense::new(512));
-    model.add(Activation::relu());
-    model.add(Dropout::new(0.5));
-    model.add(Dense::new(6));
+    let mut model = examples::scorer(&[16, 16, 3], 6, 0);
     model.build()?;
     let mut weights = Vec::new();
     for (position, weight) in model.weights().iter().enumerate() {

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use tensor::{Float, Result, Tensor};
 
 use crate::functional::Alias;
-use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::op::{Backward, InputGradients, Inputs, Op};
+use crate::saves::Saves;
 use crate::tape::Tape;
 use crate::var::{Var, gradient_error, without_tracked};
 

@@ -28,6 +28,7 @@ mod op;
 mod ops;
 mod reverse;
 mod samples;
+mod saves;
 mod tape;
 mod trace;
 mod var;
@@ -38,10 +39,11 @@ pub use functional::{
 };
 pub use gradcheck::{GradCheck, assert_gradients, gradcheck, gradgradcheck};
 pub use inspect::{Graph, GraphNode, GraphNodeKind};
-pub use op::{Backward, InputGradients, Inputs, Op, Saves};
+pub use op::{Backward, InputGradients, Inputs, Op};
 pub use ops::{CatalogueEntry, CrossEntropy, Elementwise, elementwise};
 pub use reverse::{Gradients, Reverse};
 pub use samples::{OpEntry, Sample, operations, operations_table};
+pub use saves::Saves;
 pub use tape::Tape;
 // The signatures of [`Op`] are made of these, so a crate that adds operations depends on this one
 // alone, and cannot meet a second version of them.

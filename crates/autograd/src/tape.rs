@@ -14,7 +14,8 @@ use smallvec::SmallVec;
 use tensor::{Error, Float, Result, Shape, Tensor};
 
 use crate::nodes::Nodes;
-use crate::op::{Recorded, Saves};
+use crate::op::Recorded;
+use crate::saves::Saves;
 use crate::var::Var;
 
 /// Place of a node on its tape.

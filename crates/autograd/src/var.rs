@@ -235,9 +235,10 @@ pub(crate) fn recording() -> Recording {
     RECORDING.get()
 }
 
-/// Whether operations on tracked values are recorded.
-pub(crate) fn is_recording() -> bool {
-    recording() == Recording::On
+/// Whether an operation on these values leaves nothing on a tape and is no error: it may then take
+/// a way that keeps nothing for a derivative.
+pub(crate) fn keeps_nothing<T: Float>(inputs: &[&Var<T>]) -> bool {
+    recording() == Recording::Off || inputs.iter().all(|input| !input.is_tracked())
 }
 
 /// Restores the state also when the body panics.

@@ -84,6 +84,26 @@ fn a_captured_variable_is_an_error_not_a_missing_gradient() {
     assert!(result.is_err());
 }
 
+/// Operations that have another way where nothing is recorded must not take it here.
+#[test]
+fn a_captured_image_is_an_error_where_pooling_could_keep_nothing() {
+    let tape = Tape::new();
+    let x = tape.variable(Tensor::scalar(1.0));
+    let image = tape.variable(Tensor::<f64>::ones([1, 4, 4, 1]).unwrap());
+    let filters = Var::constant(Tensor::ones([1, 1, 1, 1]).unwrap());
+    let bias = Var::constant(Tensor::ones([1]).unwrap());
+    let pool = tensor::Pool2dOptions::new([2, 2]);
+    let captured = image.clone();
+    let pooled = checkpoint(move |_| captured.max_pool2d(&pool), &[&x]);
+    assert!(pooled.unwrap_err().to_string().contains("was not given"));
+    let convolution = tensor::Conv2dOptions::new();
+    let convolved = checkpoint(
+        move |_| image.conv2d_bias_relu_max_pool2d(&filters, &bias, &convolution, &pool),
+        &[&x],
+    );
+    assert!(convolved.unwrap_err().to_string().contains("was not given"));
+}
+
 #[test]
 fn misshapen_requests_are_errors() {
     let x = Var::from(Tensor::from([1.0, 2.0]));

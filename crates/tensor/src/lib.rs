@@ -9,6 +9,7 @@ mod element;
 mod elementwise;
 mod error;
 mod float;
+mod gate;
 mod index;
 mod instances;
 mod join;

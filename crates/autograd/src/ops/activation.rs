@@ -3,8 +3,9 @@
 
 use tensor::{Float, Result, Tensor};
 
-use crate::op::{Backward, InputGradients, Inputs, Op, Rule, Saves};
+use crate::op::{Backward, InputGradients, Inputs, Op, Rule};
 use crate::samples::OpEntry;
+use crate::saves::Saves;
 use crate::var::{Var, unwrap};
 
 impl<T: Float> Var<T> {

@@ -2,8 +2,9 @@
 
 use tensor::{Error, Float, Result, Tensor};
 
-use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::op::{Backward, InputGradients, Inputs, Op};
 use crate::samples::OpEntry;
+use crate::saves::Saves;
 use crate::var::Var;
 
 impl<T: Float> Var<T> {

@@ -6,9 +6,10 @@ use tensor::{
 
 use super::activation::{gated, relu_gradient};
 use super::pool::MaxPool2dGradient;
-use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::op::{Backward, InputGradients, Inputs, Op};
 use crate::samples::OpEntry;
-use crate::var::{Var, is_recording};
+use crate::saves::Saves;
+use crate::var::{Var, keeps_nothing};
 
 /// Convolution is linear in the images `x` and in the filters `w`. With a cotangent `u` of its
 /// output, `⟨u, conv2d(x, w)⟩ = ⟨x, input_gradient(u, w)⟩ = ⟨w, filter_gradient(x, u)⟩`: each of
@@ -61,7 +62,7 @@ impl<T: Float> Var<T> {
         options: &Conv2dOptions,
         pool: &Pool2dOptions,
     ) -> Result<Var<T>> {
-        if [self, filters, bias].iter().all(|var| !var.is_tracked()) || !is_recording() {
+        if keeps_nothing(&[self, filters, bias]) {
             let (x, w, bias) = (self.value(), filters.value(), bias.value());
             return Ok(Var::constant(
                 x.conv2d_relu_max_pool2d(w, bias, options, pool)?,

@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use tensor::{Float, Result, Tensor, elementwise_catalogue};
 
-use crate::op::{Backward, InputGradients, Inputs, Op, Rule, Saves};
+use crate::op::{Backward, InputGradients, Inputs, Op, Rule};
 use crate::samples::OpEntry;
+use crate::saves::Saves;
 use crate::var::{Var, unwrap};
 
 /// One function of the catalogue, ready to record.

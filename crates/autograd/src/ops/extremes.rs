@@ -3,9 +3,10 @@
 use tensor::{Axes, Float, Result, Tensor, keepdims};
 
 use super::reduce::with_axes;
-use crate::op::{Backward, InputGradients, Inputs, Op, Rule, Saves};
+use crate::op::{Backward, InputGradients, Inputs, Op, Rule};
 use crate::ops::Rule2;
 use crate::samples::OpEntry;
+use crate::saves::Saves;
 use crate::var::Var;
 
 impl<T: Float> Var<T> {

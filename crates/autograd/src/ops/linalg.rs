@@ -2,9 +2,10 @@
 
 use tensor::{Float, Result, Tensor};
 
-use crate::op::{Backward, InputGradients, Inputs, Op, Rule, Saves};
+use crate::op::{Backward, InputGradients, Inputs, Op, Rule};
 use crate::ops::Rule1;
 use crate::samples::OpEntry;
+use crate::saves::Saves;
 use crate::var::Var;
 
 /// On batches of square matrices `[…, n, n]`.

@@ -3,9 +3,10 @@
 use tensor::{Float, Pool2dOptions, PoolIndices, Result, Shape, Tensor};
 
 use super::activation::gated;
-use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::op::{Backward, InputGradients, Inputs, Op};
 use crate::samples::OpEntry;
-use crate::var::{Var, is_recording};
+use crate::saves::Saves;
+use crate::var::{Var, keeps_nothing};
 
 impl<T: Float> Var<T> {
     /// The largest value under each window of an image `[batch, height, width, channels]`; see
@@ -17,7 +18,7 @@ impl<T: Float> Var<T> {
     /// As [`Tensor::max_pool2d`].
     #[track_caller]
     pub fn max_pool2d(&self, options: &Pool2dOptions) -> Result<Var<T>> {
-        if !self.is_tracked() || !is_recording() {
+        if keeps_nothing(&[self]) {
             return Ok(Var::constant(self.value().max_pool2d_values(options)?));
         }
         MaxPool2d {

@@ -2,7 +2,8 @@
 
 use tensor::{Float, Result, Tensor};
 
-use crate::op::{Backward, InputGradients, Rule, Saves};
+use crate::op::{Backward, InputGradients, Rule};
+use crate::saves::Saves;
 use crate::var::Var;
 
 /// A vector–Jacobian product as a function pointer.

@@ -2,8 +2,9 @@
 
 use tensor::{Axes, Element, Error, Float, Result, Shape, Slice, Tensor};
 
-use crate::op::{Backward, InputGradients, Inputs, Op, Saves};
+use crate::op::{Backward, InputGradients, Inputs, Op};
 use crate::samples::OpEntry;
+use crate::saves::Saves;
 use crate::var::{Var, unwrap};
 
 /// Each shares the elements of the value and copies none; see the functions of the same names on

@@ -9,6 +9,7 @@ use crate::conv::statistics::{Counter, count};
 use crate::conv::windows::smallest_copy;
 use crate::conv::winograd::{self, Ending, Four, Two};
 use crate::error::{Error, Result};
+use crate::gate::keep_where_open;
 use crate::instances::Compiled;
 use crate::matmul::Epilogue;
 use crate::parallel::BLOCK;
@@ -293,7 +294,11 @@ fn input_gradient<T: Real + Compiled>(
         Plan::Patches(patches) => {
             job::input_gradient(params, execution, patches, dy, w, dx)?;
             if let Some(gate) = gate {
-                keep_where_open(execution, gate, dx);
+                let Execution { par, level } = execution;
+                par.for_chunks(dx, BLOCK, |block, dx| {
+                    let gate = &gate[block * BLOCK..][..dx.len()];
+                    vectorize_to_avx2(level, || keep_where_open(gate, dx));
+                });
             }
             return Ok(());
         }
@@ -312,18 +317,6 @@ fn input_gradient<T: Real + Compiled>(
         gate.map_or(Ending::Store, Ending::Gate),
         dx,
     )
-}
-
-/// `dx = 0` where `gate` is not positive (and not NaN).
-fn keep_where_open<T: Real>(execution: Execution, gate: &[T], dx: &mut [T]) {
-    execution.par.for_chunks(dx, BLOCK, |block, dx| {
-        let gate = &gate[block * BLOCK..][..dx.len()];
-        vectorize_to_avx2(execution.level, || {
-            for (dx, &gate) in dx.iter_mut().zip(gate) {
-                *dx = if gate <= T::ZERO { T::ZERO } else { *dx };
-            }
-        });
-    });
 }
 
 /// The gradient with respect to the filters; overwrites `dw`.

@@ -6,6 +6,7 @@
 
 use crate::element::Element;
 use crate::float::Float;
+use crate::gate::keep_where_open;
 use crate::parallel::Par;
 use crate::pool::params::Pool2dParams;
 use crate::pool::rows::{Row, for_taps, place, rows_per_block, whole_2x2, windows_over};
@@ -243,11 +244,7 @@ pub(super) fn scatter<T: Float, P: Position>(
             }
             if let Some(gate) = gate {
                 let gate = &gate[number * row_len..][..row_len];
-                vectorize(level, || {
-                    for (dx, &gate) in dx.iter_mut().zip(gate) {
-                        *dx = if gate <= T::ZERO { T::ZERO } else { *dx };
-                    }
-                });
+                vectorize(level, || keep_where_open(gate, dx));
             }
         }
     });
