@@ -1,8 +1,8 @@
 //! Times training steps and inference of the network in `creatures` on random images.
 //!
 //! The last line is one JSON object: the least and the median milliseconds of a training step and
-//! of a prediction of one batch, the most memory the process ever had, and the convolution
-//! algorithm of each layer. `tests/peers/compare.py` runs it in turns with other libraries.
+//! of a prediction of one batch, the most memory the process ever had, and the algorithms that each
+//! convolution takes, forward and for both gradients. `tests/peers/compare.py` runs it in turns with other libraries.
 //!
 //! ```text
 //! cargo run --release --example step_time -- --height 100 --width 100 --channels 3 --classes 6 \
@@ -82,6 +82,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     found["infer_ms_min"] = infer.least.into();
     found["infer_ms_median"] = infer.median.into();
     found["peak_rss_mib"] = peak_rss_mib().into();
+    let (ran, spans) = autograd::trace(|| match sizes.inference_only {
+        true => model.predict(&x).map(drop),
+        false => model.train_on_batch(&x, &y).map(drop),
+    });
+    ran?;
+    found["conv_algorithms"] = conv_algorithms(&spans);
     println!("{found}");
     Ok(())
 }
@@ -107,6 +113,22 @@ fn times(sizes: &Sizes, mut step: impl FnMut() -> nn::Result<()>) -> nn::Result<
         least: times[0],
         median: (times[low] + times[high]) / 2.0,
     })
+}
+
+/// `{ layer: { direction: algorithm } }` of the convolutions among `spans`.
+fn conv_algorithms(spans: &[autograd::Span]) -> serde_json::Value {
+    let mut layers = json!({});
+    for span in spans {
+        if let Some(algorithm) = span.algorithm {
+            let direction = match &*span.name {
+                "conv2d_input_gradient" => "input_gradient",
+                "conv2d_filter_gradient" => "filter_gradient",
+                _ => "forward",
+            };
+            layers[&span.scope][direction] = algorithm.into();
+        }
+    }
+    layers
 }
 
 /// The largest resident set so far, from `/proc`; 0 where there is none.

@@ -3,6 +3,7 @@
 //!
 //! One test, alone in its process: the counters belong to the whole of it.
 
+use autograd::trace;
 use nn::prelude::*;
 use tensor::{conv_statistics, memory_statistics};
 use tests::formula::scaled;
@@ -22,7 +23,8 @@ fn steps_take_the_fast_paths(size: usize, most_multiplications: f64) -> nn::Resu
     let fresh = memory_statistics().fresh;
     for step in 2..6 {
         let before = conv_statistics();
-        model.train_on_batch(&x, &y)?;
+        let (ran, spans) = trace(|| model.train_on_batch(&x, &y));
+        ran?;
         let after = conv_statistics();
         let place = format!("size {size}, step {step}: {before:?} {after:?}");
 
@@ -33,6 +35,16 @@ fn steps_take_the_fast_paths(size: usize, most_multiplications: f64) -> nn::Resu
         assert_eq!(after.im2col, before.im2col, "{place}");
         assert_eq!(after.winograd_2x2, before.winograd_2x2, "{place}");
         assert_eq!(after.depthwise, before.depthwise, "{place}");
+        // The trace tells of the same choices.
+        let told = |name| {
+            spans
+                .iter()
+                .filter(|span| span.algorithm == Some(name))
+                .count()
+        };
+        assert_eq!([told("winograd"), told("direct")], [9, 2], "{place}");
+        let first = |span: &&autograd::Span| span.scope == "conv2d" && span.algorithm.is_some();
+        assert_eq!(spans.iter().filter(first).count(), 2, "{place}");
 
         let done = after.multiplications - before.multiplications;
         let direct = after.direct_multiplications - before.direct_multiplications;

@@ -90,6 +90,12 @@ pub trait Op<T: Float>: 'static {
         output.elements() as u64
     }
 
+    /// How `forward` computes from inputs of these shapes, for profiles, if there are several ways;
+    /// by default nothing.
+    fn algorithm(&self, _inputs: &[&Shape]) -> Option<&'static str> {
+        None
+    }
+
     /// Bytes that the op's own fields keep for the derivative: masks, indices. Saved inputs and
     /// outputs do not count here.
     fn extra_bytes(&self) -> usize {
@@ -206,8 +212,8 @@ fn apply<T: Float, O: Op<T>>(
     };
     if trace::is_on() {
         let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
-        let flops = op.flops(&shapes, value.shape());
-        trace::note_work::<T>(flops, &shapes, value.shape());
+        let (flops, algorithm) = (op.flops(&shapes, value.shape()), op.algorithm(&shapes));
+        trace::note_work::<T>(flops, algorithm, &shapes, value.shape());
     }
     let op = || Recorded::Op(Box::new(op));
     Ok(record(tape, op, inputs, value, location))
@@ -227,7 +233,7 @@ fn apply_rule<T: Float>(
     };
     if trace::is_on() {
         let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
-        trace::note_work::<T>(value.len() as u64, &shapes, value.shape());
+        trace::note_work::<T>(value.len() as u64, None, &shapes, value.shape());
     }
     let rule = || Recorded::Rule(rule);
     Ok(record(tape, rule, inputs, value, location))

@@ -28,6 +28,8 @@ pub struct Span {
     pub flops: u64,
     /// Bytes of an operation's inputs and output: the least that must move.
     pub bytes: u64,
+    /// How an operation was computed, if it has several ways ([`Op::algorithm`](crate::Op::algorithm)).
+    pub algorithm: Option<&'static str>,
 }
 
 /// What a [`Span`] is about.
@@ -147,6 +149,7 @@ pub(crate) fn begin(name: &str, scope: Option<&str>, kind: SpanKind) -> impl Dro
             depth: record.open.len(),
             flops: 0,
             bytes: 0,
+            algorithm: None,
         };
         record.open.push((record.spans.len(), Duration::ZERO));
         record.spans.push(span);
@@ -167,8 +170,13 @@ fn end(record: &mut Record) {
     }
 }
 
-/// Notes the work of the span that was opened last.
-pub(crate) fn note_work<T: Float>(flops: u64, inputs: &[&Shape], output: &Shape) {
+/// Notes the work of the span that was opened last, and how it was done.
+pub(crate) fn note_work<T: Float>(
+    flops: u64,
+    algorithm: Option<&'static str>,
+    inputs: &[&Shape],
+    output: &Shape,
+) {
     let elements = |shape: &Shape| shape.elements() as u64;
     let moved = inputs.iter().copied().map(elements).sum::<u64>() + elements(output);
     RECORD.with_borrow_mut(|record| {
@@ -178,6 +186,7 @@ pub(crate) fn note_work<T: Float>(flops: u64, inputs: &[&Shape], output: &Shape)
             .map(|&(place, _)| &mut record.spans[place])
         {
             span.flops = flops;
+            span.algorithm = algorithm;
             span.bytes = moved * size_of::<T>() as u64;
         }
     });

@@ -29,7 +29,8 @@ mod update;
 mod views;
 
 pub use conv::{
-    Conv2dOptions, Conv2dParams, ConvAlgorithm, ConvStatistics, Padding, conv_statistics,
+    Conv2dOptions, Conv2dParams, ConvAlgorithm, ConvDirection, ConvStatistics, Padding,
+    conv_statistics,
 };
 pub use element::{DType, Element, Number};
 pub use error::{Error, ErrorKind, Result};

@@ -1,7 +1,8 @@
 //! Convolution: three operations that are each other's derivatives, and the fused layer.
 
 use tensor::{
-    Conv2dOptions, Conv2dParams, Float, Pool2dOptions, PoolIndices, Result, Shape, Tensor,
+    Conv2dOptions, Conv2dParams, ConvDirection, Float, Pool2dOptions, PoolIndices, Result, Shape,
+    Tensor,
 };
 
 use super::activation::{gated, relu_gradient};
@@ -62,18 +63,14 @@ impl<T: Float> Var<T> {
         options: &Conv2dOptions,
         pool: &Pool2dOptions,
     ) -> Result<Var<T>> {
-        if keeps_nothing(&[self, filters, bias]) {
-            let (x, w, bias) = (self.value(), filters.value(), bias.value());
-            return Ok(Var::constant(
-                x.conv2d_relu_max_pool2d(w, bias, options, pool)?,
-            ));
-        }
+        let inputs = [self, filters, bias];
         Conv2dPool {
             options: *options,
             pool: *pool,
+            keeps: !keeps_nothing(&inputs),
             indices: None,
         }
-        .apply(&[self, filters, bias])
+        .apply(&inputs)
     }
 
     /// The gradient of [`Var::conv2d`] with respect to its input of shape `input`; `self` is the
@@ -165,6 +162,16 @@ fn flops(inputs: [&Shape; 2], options: &Conv2dOptions) -> u64 {
         .map_or(0, |params| params.multiplications().saturating_mul(2))
 }
 
+/// The name of the algorithm of one direction.
+fn algorithm<T: Float>(
+    direction: ConvDirection,
+    [x, w]: [&Shape; 2],
+    options: &Conv2dOptions,
+) -> Option<&'static str> {
+    let params = Conv2dParams::new(x, w, options).ok()?;
+    Some(params.algorithm::<T>(direction).ok()?.name())
+}
+
 /// Of the images (input 0) and the filters (input 1), from the gradient of what they gave.
 fn gradients<T: Float>(
     at: &Backward<'_, T>,
@@ -210,6 +217,13 @@ impl<T: Float> Op<T> for Conv2d {
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         gradients(at, dy, &self.options)
     }
+    fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {
+        algorithm::<T>(
+            ConvDirection::Forward,
+            [inputs[0], inputs[1]],
+            &self.options,
+        )
+    }
     fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
         match inputs {
             [x, w] => flops([x, w], &self.options),
@@ -253,6 +267,13 @@ impl<T: Float> Op<T> for Conv2dBias {
     fn gates_gradient(&self) -> bool {
         self.relu
     }
+    fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {
+        algorithm::<T>(
+            ConvDirection::Forward,
+            [inputs[0], inputs[1]],
+            &self.options,
+        )
+    }
     fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
         match inputs {
             [x, w, _] => flops([x, w], &self.options).saturating_add(2 * output.elements() as u64),
@@ -264,6 +285,8 @@ impl<T: Float> Op<T> for Conv2dBias {
 struct Conv2dPool {
     options: Conv2dOptions,
     pool: Pool2dOptions,
+    /// Whether a derivative may follow.
+    keeps: bool,
     /// Where the maxima were that are positive; known after the forward pass.
     indices: Option<PoolIndices>,
 }
@@ -274,6 +297,9 @@ impl<T: Float> Op<T> for Conv2dPool {
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x, w, bias] = inputs.exactly()?;
+        if !self.keeps {
+            return x.conv2d_relu_max_pool2d(w, bias, &self.options, &self.pool);
+        }
         let y = x.conv2d_fused(w, Some(bias), true, &self.options)?;
         let (pooled, indices) = y.max_pool2d_gated(&self.pool)?;
         self.indices = Some(indices);
@@ -298,6 +324,13 @@ impl<T: Float> Op<T> for Conv2dPool {
         };
         let dz = dz.apply(&[dy])?;
         gradients(at, &dz, &self.options)?.of(2, || dz.sum([0, 1, 2]))
+    }
+    fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {
+        algorithm::<T>(
+            ConvDirection::Forward,
+            [inputs[0], inputs[1]],
+            &self.options,
+        )
     }
     fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
         match inputs {
@@ -339,6 +372,10 @@ impl<T: Float> Op<T> for InputGradient<T> {
                 ddx.conv2d_filter_gradient(&at.input(0)?, &at.input_shape(1)?, &self.options)
             })
     }
+    fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {
+        let shapes = [&self.input, inputs[1]];
+        algorithm::<T>(ConvDirection::InputGradient, shapes, &self.options)
+    }
     fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
         match inputs {
             [_, w] => flops([output, w], &self.options),
@@ -370,6 +407,10 @@ impl<T: Float> Op<T> for FilterGradient {
                 dy.conv2d_input_gradient(ddw, &at.input_shape(0)?, &self.options)
             })?
             .of(1, || at.input(0)?.conv2d(ddw, &self.options))
+    }
+    fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {
+        let shapes = [inputs[0], &self.filters];
+        algorithm::<T>(ConvDirection::FilterGradient, shapes, &self.options)
     }
     fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
         match inputs {

@@ -53,6 +53,9 @@ pub struct ProfileRow {
     pub flops: u64,
     /// Bytes of inputs and outputs.
     pub bytes: u64,
+    /// How the operation was computed, if it has several ways; those of a convolution are named by
+    /// [`ConvAlgorithm::name`](tensor::ConvAlgorithm::name).
+    pub algorithm: Option<&'static str>,
 }
 
 impl ProfileRow {
@@ -170,6 +173,7 @@ impl Profile {
                 milliseconds: 0.0,
                 flops: span.flops,
                 bytes: span.bytes,
+                algorithm: span.algorithm,
             });
         }
         for (row, times) in rows.iter_mut().zip(&mut times) {
@@ -214,7 +218,12 @@ fn event(span: &Span) -> Value {
         "dur": microseconds(span.duration),
         "pid": 1,
         "tid": 1,
-        "args": { "layer": span.scope, "flops": span.flops, "bytes": span.bytes },
+        "args": {
+            "layer": span.scope,
+            "flops": span.flops,
+            "bytes": span.bytes,
+            "algorithm": span.algorithm,
+        },
     })
 }
 
@@ -251,7 +260,7 @@ impl fmt::Display for Profile {
         )?;
         writeln!(
             f,
-            "{:<16} {:<9} {:<24} {:>9} {:>6} {:>9} {:>8} {:>7}",
+            "{:<16} {:<9} {:<27} {:>9} {:>6} {:>9} {:>8} {:>7}  Algorithm",
             "Layer", "Pass", "Operation", "ms", "share", "GFLOP/s", "of peak", "GB/s"
         )?;
         let mut rest = 0.0;
@@ -261,9 +270,8 @@ impl fmt::Display for Profile {
                 rest += row.milliseconds;
                 continue;
             }
-            writeln!(
-                f,
-                "{:<16} {:<9} {:<24} {:>9.3} {:>5.1}% {:>9.1} {:>7.0}% {:>7.1}",
+            let line = format!(
+                "{:<16} {:<9} {:<27} {:>9.3} {:>5.1}% {:>9.1} {:>7.0}% {:>7.1}  {}",
                 row.layer,
                 if row.backward { "backward" } else { "forward" },
                 row.operation,
@@ -272,8 +280,10 @@ impl fmt::Display for Profile {
                 row.gigaflops(),
                 row.gigaflops() / gigaflops * 100.0,
                 row.gigabytes_per_second(),
-            )?;
+                row.algorithm.unwrap_or_default(),
+            );
+            writeln!(f, "{}", line.trim_end())?;
         }
-        write!(f, "{:<51} {rest:>9.3}", "all others together")
+        write!(f, "{:<54} {rest:>9.3}", "all others together")
     }
 }

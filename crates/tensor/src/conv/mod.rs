@@ -25,6 +25,6 @@ mod winograd;
 
 pub(crate) use ops::slice;
 pub use padding::Padding;
-pub use params::{Conv2dOptions, Conv2dParams, ConvAlgorithm};
+pub use params::{Conv2dOptions, Conv2dParams, ConvAlgorithm, ConvDirection};
 pub(crate) use plan::ConvKernels;
 pub use statistics::{ConvStatistics, conv_statistics};

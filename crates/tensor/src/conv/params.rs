@@ -2,6 +2,7 @@
 
 use crate::conv::padding::{Axis, Padding, Rounding, WindowAxis};
 use crate::error::{Error, Result};
+use crate::float::Float;
 use crate::shape::Shape;
 
 /// How a convolution is computed; the results differ by rounding only.
@@ -24,6 +25,30 @@ pub enum ConvAlgorithm {
     /// The filters are applied to the image in place, no patch is ever copied. Takes every
     /// geometry and element type.
     Direct,
+}
+
+impl ConvAlgorithm {
+    /// Its name in profiles: `"auto"`, `"im2col"`, `"winograd"`, `"winograd_2x2"` or `"direct"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            ConvAlgorithm::Auto => "auto",
+            ConvAlgorithm::Im2col => "im2col",
+            ConvAlgorithm::Winograd => "winograd",
+            ConvAlgorithm::Winograd2x2 => "winograd_2x2",
+            ConvAlgorithm::Direct => "direct",
+        }
+    }
+}
+
+/// What is computed of a convolution; see [`Conv2dParams::algorithm`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConvDirection {
+    /// [`Tensor::conv2d`](crate::Tensor::conv2d).
+    Forward,
+    /// [`Tensor::conv2d_input_gradient`](crate::Tensor::conv2d_input_gradient).
+    InputGradient,
+    /// [`Tensor::conv2d_filter_gradient`](crate::Tensor::conv2d_filter_gradient).
+    FilterGradient,
 }
 
 /// Stride, dilation, padding, groups and algorithm of a two-dimensional convolution.
@@ -301,6 +326,25 @@ impl Conv2dParams {
         ]
         .into_iter()
         .fold(1, |product: u64, size| product.saturating_mul(size as u64))
+    }
+
+    /// The algorithm that computes this convolution or gradient of it for elements of type `T`;
+    /// never [`ConvAlgorithm::Auto`].
+    ///
+    /// ```
+    /// use tensor::{Conv2dOptions, Conv2dParams, ConvAlgorithm, ConvDirection};
+    /// let params = Conv2dParams::new(&[8, 32, 32, 16], &[3, 3, 16, 16], &Conv2dOptions::new())?;
+    /// let algorithm = params.algorithm::<f32>(ConvDirection::InputGradient)?;
+    /// assert_eq!(algorithm, ConvAlgorithm::Winograd);
+    /// let algorithm = params.algorithm::<f64>(ConvDirection::InputGradient)?;
+    /// assert_eq!(algorithm, ConvAlgorithm::Direct);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the options ask for an algorithm that does not exist for the geometry and type.
+    pub fn algorithm<T: Float>(&self, direction: ConvDirection) -> Result<ConvAlgorithm> {
+        (T::kernels().conv.algorithm)(self, direction)
     }
 
     /// Input channels of one group.

@@ -4,7 +4,7 @@ use crate::conv::correlation::Correlation;
 use crate::conv::depthwise::is_depthwise;
 use crate::conv::filter_gradient;
 use crate::conv::job::{self, Execution, ImageShape, Patches, input_image, output_image};
-use crate::conv::params::{Conv2dParams, ConvAlgorithm};
+use crate::conv::params::{Conv2dParams, ConvAlgorithm, ConvDirection};
 use crate::conv::statistics::{Counter, count};
 use crate::conv::windows::smallest_copy;
 use crate::conv::winograd::{self, Ending, Four, Two};
@@ -26,6 +26,8 @@ pub(crate) struct ConvKernels<T: 'static> {
     pub(crate) forward_pooled: ForwardPooled<T>,
     pub(crate) input_gradient: InputGradient<T>,
     pub(crate) filter_gradient: Linear<T>,
+    /// [`Conv2dParams::algorithm`].
+    pub(crate) algorithm: fn(&Conv2dParams, ConvDirection) -> Result<ConvAlgorithm>,
     /// F(4×4, 3×3) and F(2×2, 3×3), for types that have them.
     winograd: Option<[WinogradKernels<T>; 2]>,
 }
@@ -53,6 +55,7 @@ impl<T: Real + Compiled> ConvKernels<T> {
             forward_pooled: forward_pooled::<T>,
             input_gradient: input_gradient::<T>,
             filter_gradient: filter_gradient::<T>,
+            algorithm: algorithm::<T>,
             winograd: None,
         }
     }
@@ -110,6 +113,15 @@ impl<T: Compiled> Plan<T> {
         })
     }
 
+    fn algorithm(&self) -> ConvAlgorithm {
+        match self {
+            Plan::Patches(Patches::Packed) => ConvAlgorithm::Im2col,
+            Plan::Patches(Patches::InPlace | Patches::Depthwise) => ConvAlgorithm::Direct,
+            Plan::Winograd(Tile::Four, _) => ConvAlgorithm::Winograd,
+            Plan::Winograd(Tile::Two, _) => ConvAlgorithm::Winograd2x2,
+        }
+    }
+
     fn count(&self, params: &Conv2dParams) {
         let counter = match self {
             Plan::Patches(Patches::Packed) => Counter::Im2col,
@@ -123,16 +135,51 @@ impl<T: Compiled> Plan<T> {
     }
 }
 
-/// Chooses for one direction: `correlation` reads patches of `source` and computes `outputs`.
-fn plan<T: Real + Compiled>(
-    operation: &str,
+/// One direction of a convolution: `correlation` reads patches of images of the first of `shapes`,
+/// and computes or meets images of the second.
+struct Task {
+    operation: &'static str,
+    correlation: Correlation,
+    shapes: [ImageShape; 2],
+}
+
+impl Task {
+    fn new(params: &Conv2dParams, direction: ConvDirection) -> Self {
+        let forward = || Correlation::forward(params);
+        let [input, output] = [input_image(params), output_image(params)];
+        let (operation, correlation, shapes) = match direction {
+            ConvDirection::Forward => ("conv2d", forward(), [input, output]),
+            ConvDirection::InputGradient => {
+                let transposed = Correlation::transposed(params, [0, 0]);
+                ("conv2d_input_gradient", transposed, [output, input])
+            }
+            ConvDirection::FilterGradient => ("conv2d_filter_gradient", forward(), [input, output]),
+        };
+        Task {
+            operation,
+            correlation,
+            shapes,
+        }
+    }
+}
+
+/// What [`Conv2dParams::algorithm`] tells.
+fn algorithm<T: Real + Compiled>(
     params: &Conv2dParams,
-    correlation: &Correlation,
-    source: ImageShape,
-    outputs: ImageShape,
-) -> Result<Plan<T>> {
+    direction: ConvDirection,
+) -> Result<ConvAlgorithm> {
+    Ok(plan::<T>(params, &Task::new(params, direction))?.algorithm())
+}
+
+/// Chooses for one direction.
+fn plan<T: Real + Compiled>(params: &Conv2dParams, task: &Task) -> Result<Plan<T>> {
+    let Task {
+        operation,
+        correlation,
+        shapes: [source, outputs],
+    } = task;
     let patches = |wanted| {
-        if smallest_copy(correlation, source) > LARGEST_COPY {
+        if smallest_copy(correlation, *source) > LARGEST_COPY {
             Plan::Patches(Patches::Packed)
         } else if wanted == Patches::InPlace && is_depthwise(params) {
             Plan::Patches(Patches::Depthwise)
@@ -145,7 +192,7 @@ fn plan<T: Real + Compiled>(
         ConvAlgorithm::Direct => patches(Patches::InPlace),
         ConvAlgorithm::Winograd => winograd(operation, params, Tile::Four)?,
         ConvAlgorithm::Winograd2x2 => winograd(operation, params, Tile::Two)?,
-        ConvAlgorithm::Auto => match winograd_that_pays(params, outputs) {
+        ConvAlgorithm::Auto => match winograd_that_pays(params, *outputs) {
             Some(plan) => plan,
             None if correlation.columns.targets < NARROW && !is_depthwise(params) => {
                 patches(Patches::Packed)
@@ -216,10 +263,8 @@ fn forward<T: Real + Compiled>(
     epilogue: Epilogue<'_, T>,
     out: &mut [T],
 ) -> Result<()> {
-    let operation = "conv2d";
-    let correlation = Correlation::forward(params);
-    let shapes = [input_image(params), output_image(params)];
-    let plan = plan(operation, params, &correlation, shapes[0], shapes[1])?;
+    let task = Task::new(params, ConvDirection::Forward);
+    let plan = plan(params, &task)?;
     plan.count(params);
     let kernels = match plan {
         Plan::Patches(patches) => {
@@ -229,11 +274,11 @@ fn forward<T: Real + Compiled>(
     };
     let batch = params.batch;
     (kernels.correlate)(
-        operation,
+        task.operation,
         execution,
-        &correlation,
+        &task.correlation,
         batch,
-        shapes,
+        task.shapes,
         x,
         w,
         epilogue,
@@ -252,20 +297,18 @@ fn forward_pooled<T: Real + Compiled>(
     epilogue: Epilogue<'_, T>,
     out: &mut [T],
 ) -> Result<bool> {
-    let operation = "conv2d";
-    let correlation = Correlation::forward(params);
-    let shapes = [input_image(params), output_image(params)];
-    let plan = plan(operation, params, &correlation, shapes[0], shapes[1])?;
+    let task = Task::new(params, ConvDirection::Forward);
+    let plan = plan(params, &task)?;
     let Plan::Winograd(_, kernels) = plan else {
         return Ok(false);
     };
     plan.count(params);
     (kernels.correlate)(
-        operation,
+        task.operation,
         execution,
-        &correlation,
+        &task.correlation,
         params.batch,
-        shapes,
+        task.shapes,
         x,
         w,
         epilogue,
@@ -285,10 +328,8 @@ fn input_gradient<T: Real + Compiled>(
     gate: Option<&[T]>,
     dx: &mut [T],
 ) -> Result<()> {
-    let operation = "conv2d_input_gradient";
-    let correlation = Correlation::transposed(params, [0, 0]);
-    let shapes = [output_image(params), input_image(params)];
-    let plan = plan(operation, params, &correlation, shapes[0], shapes[1])?;
+    let task = Task::new(params, ConvDirection::InputGradient);
+    let plan = plan(params, &task)?;
     plan.count(params);
     let kernels = match plan {
         Plan::Patches(patches) => {
@@ -306,11 +347,11 @@ fn input_gradient<T: Real + Compiled>(
     };
     let (batch, epilogue) = (params.batch, Epilogue::NONE);
     (kernels.correlate)(
-        operation,
+        task.operation,
         execution,
-        &correlation,
+        &task.correlation,
         batch,
-        shapes,
+        task.shapes,
         dy,
         w,
         epilogue,
@@ -327,10 +368,7 @@ fn filter_gradient<T: Real + Compiled>(
     dy: &[T],
     dw: &mut [T],
 ) -> Result<()> {
-    let operation = "conv2d_filter_gradient";
-    let correlation = Correlation::forward(params);
-    let shapes = [input_image(params), output_image(params)];
-    let plan = plan(operation, params, &correlation, shapes[0], shapes[1])?;
+    let plan = plan(params, &Task::new(params, ConvDirection::FilterGradient))?;
     plan.count(params);
     match plan {
         Plan::Patches(patches) => {
