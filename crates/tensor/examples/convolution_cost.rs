@@ -124,6 +124,7 @@ fn passes(numbers: &[usize], arguments: &Arguments) -> Result<String, Box<dyn Er
 fn algorithm(before: &ConvStatistics, after: &ConvStatistics) -> &'static str {
     let moved = |counter: fn(&ConvStatistics) -> u64| counter(after) > counter(before);
     match () {
+        () if moved(|s| s.product) => "product",
         () if moved(|s| s.im2col) => "im2col",
         () if moved(|s| s.depthwise) => "depthwise",
         () if moved(|s| s.direct) => "direct",

@@ -14,6 +14,7 @@ fn counted(work: impl FnOnce()) -> ConvStatistics {
     after.winograd -= before.winograd;
     after.winograd_2x2 -= before.winograd_2x2;
     after.depthwise -= before.depthwise;
+    after.product -= before.product;
     after
 }
 
@@ -27,6 +28,22 @@ fn all_directions(input: [usize; 4], filters: [usize; 4], options: Conv2dOptions
 }
 
 #[test]
+fn winograd_and_products_do_their_share() {
+    winograd_does_its_quarter_of_the_multiplications();
+    pointwise_convolutions_are_products();
+}
+
+fn pointwise_convolutions_are_products() {
+    for options in [Conv2dOptions::new(), Conv2dOptions::new().stride([2, 2])] {
+        let counted = counted(|| all_directions([2, 8, 8, 256], [1, 1, 256, 512], options));
+        assert_eq!(counted.product, 3, "{counted:?}");
+        assert_eq!(counted.multiplications, counted.direct_multiplications);
+    }
+    // Few filters: their gradient stays in a cache.
+    let counted = counted(|| all_directions([2, 8, 8, 16], [1, 1, 16, 32], Conv2dOptions::new()));
+    assert_eq!((counted.product, counted.direct), (2, 1), "{counted:?}");
+}
+
 fn winograd_does_its_quarter_of_the_multiplications() {
     let valid = Conv2dOptions::new();
     let same = valid.padding(Padding::Same);

@@ -13,7 +13,6 @@ use std::ops::Range;
 use crate::conv::microkernel::{lanes, panel_width};
 use crate::conv::padding::WindowAxis;
 use crate::conv::params::Conv2dParams;
-use crate::parallel::Par;
 use crate::simd::{Level, Real};
 
 /// One axis of a correlation. Target `o` lies at `target_start + o·target_step`; tap `t` uses the
@@ -81,9 +80,19 @@ impl TapAxis {
     }
 
     /// The filter's tap that belongs to tap `t`.
-    fn filter_tap(&self, t: usize) -> usize {
+    pub(super) fn filter_tap(&self, t: usize) -> usize {
         self.filter_start
             .wrapping_add_signed(t as isize * self.filter_step)
+    }
+
+    /// The axis with tap `t` alone.
+    fn tap(&self, t: usize) -> Self {
+        TapAxis {
+            offset: self.offset + (t * self.step) as isize,
+            taps: 1,
+            filter_start: self.filter_tap(t),
+            ..*self
+        }
     }
 
     /// The source position under tap 0 of target `o`.
@@ -157,7 +166,8 @@ pub(super) struct Correlation {
     pub(super) channels: usize,
     /// Target channels of a group.
     pub(super) targets: usize,
-    transposed: bool,
+    /// Whether filters have a row for each target channel and a column for each source channel.
+    pub(super) transposed: bool,
 }
 
 impl Correlation {
@@ -206,6 +216,15 @@ impl Correlation {
         }
     }
 
+    /// The correlation with the tap at row `down` and column `across` alone.
+    pub(super) fn tap(&self, down: usize, across: usize) -> Self {
+        Correlation {
+            rows: self.rows.tap(down),
+            columns: self.columns.tap(across),
+            ..*self
+        }
+    }
+
     /// Numbers in a patch of one group.
     pub(super) fn patch(&self) -> usize {
         self.rows.taps * self.columns.taps * self.channels
@@ -220,51 +239,6 @@ impl Correlation {
     /// each target channel.
     pub(super) fn panels<T: Real>(&self, level: Level) -> Panels {
         Panels::new::<T>(level, self.patch(), self.targets)
-    }
-
-    /// Packs filters `[height, width, channels in / groups, channels out]` into `panels` for each
-    /// group, in the order in which patches are read.
-    pub(super) fn pack<T: Real>(
-        &self,
-        par: Par,
-        panels: &Panels,
-        filters: &[T],
-        kernel_width: usize,
-        packed: &mut [T],
-    ) {
-        let (inputs, outputs) = if self.transposed {
-            (self.targets, self.channels)
-        } else {
-            (self.channels, self.targets)
-        };
-        let row_len = self.groups * outputs;
-        par.for_chunks(packed, panels.len(), |group, packed| {
-            par.for_chunks(packed, panels.chunk(), |panel, packed| {
-                let panel = panels.panel(panel);
-                let mut rows = packed.chunks_exact_mut(panel.width);
-                for height in 0..self.rows.taps {
-                    for width in 0..self.columns.taps {
-                        let tap = self.rows.filter_tap(height) * kernel_width
-                            + self.columns.filter_tap(width);
-                        let tap = &filters[tap * inputs * row_len..][..inputs * row_len];
-                        for (channel, row) in rows.by_ref().take(self.channels).enumerate() {
-                            let (row, padding) = row.split_at_mut(panel.columns);
-                            if self.transposed {
-                                let start = panel.first * row_len + group * outputs + channel;
-                                let column = tap[start..].iter().step_by(row_len);
-                                row.iter_mut()
-                                    .zip(column)
-                                    .for_each(|(to, from)| *to = *from);
-                            } else {
-                                let start = channel * row_len + group * outputs + panel.first;
-                                row.copy_from_slice(&tap[start..][..panel.columns]);
-                            }
-                            padding.fill(T::ZERO);
-                        }
-                    }
-                }
-            });
-        });
     }
 }
 

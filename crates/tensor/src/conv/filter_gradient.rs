@@ -24,14 +24,12 @@ use crate::storage::Buffer;
 pub(super) const MOST_PARTS: usize = 16;
 /// Numbers that all parts may take, unless a single one takes more.
 pub(super) const PARTS_LEN: usize = 8 << 20;
-/// Numbers of input and gradient in a block of a sum that stays in the second-level cache …
-const NEAR_BLOCK: usize = 32 << 10;
-/// … of which so many, in the first-level cache, are summed before the next piece of the sum …
-const NEAR_ROWS: usize = 8 << 10;
-/// … and in a block of a larger sum, so that each number of the sum is fetched less often.
-const FAR_BLOCK: usize = 96 << 10;
-/// Numbers of a sum that stays in the second-level cache.
-const NEAR_SUM: usize = 96 << 10;
+/// Numbers of input and gradient in a block: so many that the sums, which each block fetches and
+/// stores once, take little of its time. Where there is work for fewer than [`MOST_PARTS`] such
+/// blocks, they are smaller, …
+const LARGEST_BLOCK: usize = 512 << 10;
+/// … down to so many.
+const SMALLEST_BLOCK: usize = 128 << 10;
 
 /// `dw[ky, kx, ci, co] = Σ x[n, oy·s + ky·d − before, …, ci] · dy[n, oy, ox, co]`; overwrites `dw`.
 pub(super) fn filter_gradient<T: Real>(
@@ -64,7 +62,7 @@ pub(super) fn filter_gradient<T: Real>(
         dy_shape: output_image(params),
     };
     let part_len = correlation.groups * panels.len();
-    let blocks = sum.blocks(params.batch, part_len);
+    let blocks = sum.blocks(params.batch);
     let parts = (MOST_PARTS.min(blocks.count)).min((PARTS_LEN / part_len).max(1));
     let mut sums = Buffer::unspecified("conv2d_filter_gradient", parts * part_len)?;
     // Where there are few parts, some panels (or groups) of a part are a task of their own.
@@ -188,12 +186,9 @@ impl<T: Real> Sum<'_, T> {
         new_rows * self.x_shape.row_len() + self.dy_shape.row_len()
     }
 
-    fn blocks(&self, batch: usize, sum_len: usize) -> Blocks {
-        let numbers = if sum_len <= NEAR_SUM {
-            NEAR_BLOCK
-        } else {
-            FAR_BLOCK
-        };
+    fn blocks(&self, batch: usize) -> Blocks {
+        let numbers = (self.x.len() + self.dy.len()) / MOST_PARTS;
+        let numbers = numbers.clamp(SMALLEST_BLOCK, LARGEST_BLOCK);
         let height = self.dy_shape.height;
         let all_rows = numbers / self.row_numbers();
         let images = (all_rows / height).clamp(1, batch);
@@ -216,12 +211,6 @@ impl<T: Real> Sum<'_, T> {
 
     /// Adds the products of one block, its patches read in place.
     fn add_in_place(&self, block: &Block, pieces: &Pieces, sums: &mut [T]) {
-        let rows_at_once = (NEAR_ROWS / self.row_numbers()).max(1);
-        let at_once = if sums.len() <= NEAR_SUM && block.images.len() == 1 {
-            rows_at_once
-        } else {
-            block.rows.len()
-        };
         for_windows(
             self.correlation,
             self.x_shape,
@@ -229,18 +218,8 @@ impl<T: Real> Sum<'_, T> {
             &block.images,
             &block.rows,
             |windows| {
-                for first in windows.targets.clone().step_by(at_once) {
-                    let rows = first..(first + at_once).min(windows.targets.end);
-                    for (group, panel, at) in pieces.iter() {
-                        self.add_windows(
-                            windows,
-                            &block.images,
-                            &rows,
-                            group,
-                            panel,
-                            &mut sums[at..],
-                        );
-                    }
+                for (group, panel, at) in pieces.iter() {
+                    self.add_windows(windows, &block.images, group, panel, &mut sums[at..]);
                 }
             },
         );
@@ -250,7 +229,6 @@ impl<T: Real> Sum<'_, T> {
         &self,
         windows: &Windows<'_, T>,
         images: &Range<usize>,
-        targets: &Range<usize>,
         group: usize,
         panel: Panel,
         sums: &mut [T],
@@ -267,7 +245,10 @@ impl<T: Real> Sum<'_, T> {
             (columns.taps, channels)
         };
         for down in 0..rows.taps {
-            let mut reached = targets.clone().filter(|&o| rows.taps_of(o).contains(&down));
+            let mut reached = windows
+                .targets
+                .clone()
+                .filter(|&o| rows.taps_of(o).contains(&down));
             let Some(first) = reached.next() else {
                 continue;
             };

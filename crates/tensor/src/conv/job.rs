@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use crate::conv::correlation::{Correlation, Panels};
 use crate::conv::microkernel::Finish;
 use crate::conv::params::Conv2dParams;
@@ -131,26 +133,13 @@ pub(super) fn input_gradient<T: Real>(
     w: &[T],
     dx: &mut [T],
 ) -> Result<()> {
-    let phases = |stride: usize, size: usize| stride.min(size);
-    let rows = phases(params.rows.stride, params.rows.input);
-    let columns = phases(params.columns.stride, params.columns.input);
-    let mut correlations: smallvec::SmallVec<[Correlation; 9]> = smallvec::SmallVec::new();
-    for row in 0..rows {
-        for column in 0..columns {
-            let phase = [row, column];
-            let correlation = match patches {
-                Patches::Depthwise => Correlation::depthwise(params, Some(phase)),
-                _ => Correlation::transposed(params, phase),
-            };
-            if correlation.patch() > 0 {
-                correlations.push(correlation);
-            }
+    let correlations = match patches {
+        Patches::Depthwise => {
+            let depthwise = |params: &_, phase| Correlation::depthwise(params, Some(phase));
+            input_correlations(params, depthwise, dx)
         }
-    }
-    if correlations.len() < rows * columns {
-        // Positions that no tap ever meets.
-        dx.fill(T::ZERO);
-    }
+        _ => input_correlations(params, Correlation::transposed, dx),
+    };
     let shapes = [output_image(params), input_image(params)];
     run(
         "conv2d_input_gradient",
@@ -164,6 +153,28 @@ pub(super) fn input_gradient<T: Real>(
         Epilogue::NONE,
         dx,
     )
+}
+
+/// The phases of an input gradient that have taps, each as `correlation` makes it; `dx` becomes 0
+/// where there are others.
+pub(super) fn input_correlations<T: Real>(
+    params: &Conv2dParams,
+    correlation: impl Fn(&Conv2dParams, [usize; 2]) -> Correlation,
+    dx: &mut [T],
+) -> SmallVec<[Correlation; 9]> {
+    let phases = |stride: usize, size: usize| stride.min(size);
+    let rows = phases(params.rows.stride, params.rows.input);
+    let columns = phases(params.columns.stride, params.columns.input);
+    let correlations: SmallVec<[Correlation; 9]> = (0..rows)
+        .flat_map(|row| (0..columns).map(move |column| [row, column]))
+        .map(|phase| correlation(params, phase))
+        .filter(|correlation| correlation.patch() > 0)
+        .collect();
+    if correlations.len() < rows * columns {
+        // Positions that no tap ever meets.
+        dx.fill(T::ZERO);
+    }
+    correlations
 }
 
 pub(super) fn input_image(params: &Conv2dParams) -> ImageShape {
@@ -201,12 +212,12 @@ fn run<T: Real>(
     let packed_len = |c: &Correlation| c.groups * c.panels::<T>(level).len();
     let mut packed = Buffer::unspecified(operation, correlations.iter().map(packed_len).sum())?;
     let mut rest = packed.as_mut_slice();
-    let mut steps: smallvec::SmallVec<[Step<'_, T>; 9]> = smallvec::SmallVec::new();
+    let mut steps: SmallVec<[Step<'_, T>; 9]> = SmallVec::new();
     for &correlation in correlations {
         let panels = correlation.panels::<T>(level);
         let (filters, others) = rest.split_at_mut(packed_len(&correlation));
         rest = others;
-        correlation.pack(par, &panels, w, params.columns.kernel, filters);
+        correlation.pack(par, level, &panels, w, params.columns.kernel, filters);
         steps.push(Step {
             correlation,
             panels,

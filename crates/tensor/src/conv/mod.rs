@@ -14,9 +14,11 @@ mod im2col;
 mod job;
 mod microkernel;
 mod ops;
+mod pack;
 pub(crate) mod padding;
 mod params;
 mod plan;
+mod product;
 mod statistics;
 #[cfg(test)]
 mod tests;

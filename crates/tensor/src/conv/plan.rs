@@ -5,6 +5,7 @@ use crate::conv::depthwise::is_depthwise;
 use crate::conv::filter_gradient;
 use crate::conv::job::{self, Execution, ImageShape, Patches, input_image, output_image};
 use crate::conv::params::{Conv2dParams, ConvAlgorithm, ConvDirection};
+use crate::conv::product;
 use crate::conv::statistics::{Counter, count};
 use crate::conv::windows::smallest_copy;
 use crate::conv::winograd::{self, Ending, Four, Two};
@@ -17,6 +18,9 @@ use crate::simd::{Real, vectorize_to_avx2};
 
 /// Numbers that the rows under a single target may take to be read in place between zeros.
 const LARGEST_COPY: usize = 1 << 18;
+/// Filters above which their gradient leaves the second-level cache, so that it is better computed
+/// piece by piece.
+const FAR_FILTERS: usize = 128 << 10;
 /// Columns below which strips along a row are too short, and patches are packed instead.
 const NARROW: usize = 5;
 
@@ -85,6 +89,7 @@ const FEW_TILES: usize = 64;
 #[derive(Clone, Copy)]
 enum Plan<T: 'static> {
     Patches(Patches),
+    Product,
     Winograd(Tile, &'static WinogradKernels<T>),
 }
 
@@ -115,7 +120,7 @@ impl<T: Compiled> Plan<T> {
 
     fn algorithm(&self) -> ConvAlgorithm {
         match self {
-            Plan::Patches(Patches::Packed) => ConvAlgorithm::Im2col,
+            Plan::Patches(Patches::Packed) | Plan::Product => ConvAlgorithm::Im2col,
             Plan::Patches(Patches::InPlace | Patches::Depthwise) => ConvAlgorithm::Direct,
             Plan::Winograd(Tile::Four, _) => ConvAlgorithm::Winograd,
             Plan::Winograd(Tile::Two, _) => ConvAlgorithm::Winograd2x2,
@@ -124,6 +129,7 @@ impl<T: Compiled> Plan<T> {
 
     fn count(&self, params: &Conv2dParams) {
         let counter = match self {
+            Plan::Product => Counter::Product,
             Plan::Patches(Patches::Packed) => Counter::Im2col,
             Plan::Patches(Patches::InPlace) => Counter::Direct,
             Plan::Patches(Patches::Depthwise) => Counter::Depthwise,
@@ -138,6 +144,7 @@ impl<T: Compiled> Plan<T> {
 /// One direction of a convolution: `correlation` reads patches of images of the first of `shapes`,
 /// and computes or meets images of the second.
 struct Task {
+    direction: ConvDirection,
     operation: &'static str,
     correlation: Correlation,
     shapes: [ImageShape; 2],
@@ -156,6 +163,7 @@ impl Task {
             ConvDirection::FilterGradient => ("conv2d_filter_gradient", forward(), [input, output]),
         };
         Task {
+            direction,
             operation,
             correlation,
             shapes,
@@ -177,6 +185,7 @@ fn plan<T: Real + Compiled>(params: &Conv2dParams, task: &Task) -> Result<Plan<T
         operation,
         correlation,
         shapes: [source, outputs],
+        ..
     } = task;
     let patches = |wanted| {
         if smallest_copy(correlation, *source) > LARGEST_COPY {
@@ -194,12 +203,25 @@ fn plan<T: Real + Compiled>(params: &Conv2dParams, task: &Task) -> Result<Plan<T
         ConvAlgorithm::Winograd2x2 => winograd(operation, params, Tile::Two)?,
         ConvAlgorithm::Auto => match winograd_that_pays(params, *outputs) {
             Some(plan) => plan,
+            None if product_pays(params, task) => Plan::Product,
             None if correlation.columns.targets < NARROW && !is_depthwise(params) => {
                 patches(Patches::Packed)
             }
             None => patches(Patches::InPlace),
         },
     })
+}
+
+/// Whether a matrix product, for each tap, is the fastest.
+fn product_pays(params: &Conv2dParams, task: &Task) -> bool {
+    let columns = task.correlation.columns.targets;
+    let copied = columns.saturating_mul(task.shapes[0].channels);
+    let filters = params.filter_shape().elements();
+    let pays = match task.direction {
+        ConvDirection::Forward | ConvDirection::InputGradient => product::is_pointwise(params),
+        ConvDirection::FilterGradient => params.groups == 1 && filters >= FAR_FILTERS,
+    };
+    pays && copied <= LARGEST_COPY
 }
 
 /// The tile that multiplies least, if that outweighs the transforms.
@@ -270,6 +292,7 @@ fn forward<T: Real + Compiled>(
         Plan::Patches(patches) => {
             return job::forward(params, execution, patches, x, w, epilogue, out);
         }
+        Plan::Product => return product::forward(params, execution, x, w, epilogue, out),
         Plan::Winograd(_, kernels) => kernels,
     };
     let batch = params.batch;
@@ -334,13 +357,12 @@ fn input_gradient<T: Real + Compiled>(
     let kernels = match plan {
         Plan::Patches(patches) => {
             job::input_gradient(params, execution, patches, dy, w, dx)?;
-            if let Some(gate) = gate {
-                let Execution { par, level } = execution;
-                par.for_chunks(dx, BLOCK, |block, dx| {
-                    let gate = &gate[block * BLOCK..][..dx.len()];
-                    vectorize_to_avx2(level, || keep_where_open(gate, dx));
-                });
-            }
+            close(execution, gate, dx);
+            return Ok(());
+        }
+        Plan::Product => {
+            product::input_gradient(params, execution, dy, w, dx)?;
+            close(execution, gate, dx);
             return Ok(());
         }
         Plan::Winograd(_, kernels) => kernels,
@@ -360,6 +382,17 @@ fn input_gradient<T: Real + Compiled>(
     )
 }
 
+/// Makes `dx` 0 where `gate`, if there is one, is not positive.
+fn close<T: Real>(execution: Execution, gate: Option<&[T]>, dx: &mut [T]) {
+    let Some(gate) = gate else {
+        return;
+    };
+    execution.par.for_chunks(dx, BLOCK, |block, dx| {
+        let gate = &gate[block * BLOCK..][..dx.len()];
+        vectorize_to_avx2(execution.level, || keep_where_open(gate, dx));
+    });
+}
+
 /// The gradient with respect to the filters; overwrites `dw`.
 fn filter_gradient<T: Real + Compiled>(
     params: &Conv2dParams,
@@ -374,6 +407,7 @@ fn filter_gradient<T: Real + Compiled>(
         Plan::Patches(patches) => {
             filter_gradient::filter_gradient(params, execution, patches, x, dy, dw)
         }
+        Plan::Product => product::filter_gradient(params, execution, x, dy, dw),
         Plan::Winograd(_, kernels) => (kernels.filter_gradient)(params, execution, x, dy, dw),
     }
 }

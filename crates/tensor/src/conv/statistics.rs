@@ -23,6 +23,9 @@ pub struct ConvStatistics {
     /// … by the kernels for depthwise convolution, which belong to
     /// [`ConvAlgorithm::Direct`](crate::ConvAlgorithm::Direct).
     pub depthwise: u64,
+    /// … as matrix products, one for each tap, for 1×1 kernels and gradients of many filters. Where
+    /// an algorithm is named, it belongs to [`ConvAlgorithm::Im2col`](crate::ConvAlgorithm::Im2col).
+    pub product: u64,
 }
 
 /// One of the fields of [`ConvStatistics`].
@@ -35,9 +38,10 @@ pub(super) enum Counter {
     Winograd,
     Winograd2x2,
     Depthwise,
+    Product,
 }
 
-static COUNTERS: [AtomicU64; 7] = [const { AtomicU64::new(0) }; 7];
+static COUNTERS: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
 
 /// Adds to a counter.
 pub(super) fn count(counter: Counter, amount: u64) {
@@ -76,5 +80,6 @@ pub fn conv_statistics() -> ConvStatistics {
         winograd: read(Counter::Winograd),
         winograd_2x2: read(Counter::Winograd2x2),
         depthwise: read(Counter::Depthwise),
+        product: read(Counter::Product),
     }
 }

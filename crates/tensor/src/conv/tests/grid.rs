@@ -2,6 +2,7 @@
 
 use super::oracle::Case;
 use crate::conv::job::Execution;
+use crate::conv::product;
 use crate::conv::{Conv2dOptions, Conv2dParams, ConvAlgorithm, Padding};
 use crate::instances::Compiled;
 use crate::matmul::Epilogue;
@@ -109,10 +110,15 @@ impl<T: Real + Compiled> Problem<T> {
         assert_eq!(self.params(algorithm).output_shape(), self.case.output());
         let par = Par::Sequential;
         let results = self.run(algorithm, Execution { par, level });
+        self.compare(&results, &format!("{algorithm:?} at {level:?}"), tolerance);
+    }
+
+    /// Output, input gradient and filter gradient against the oracle's.
+    fn compare(&self, results: &[Vec<T>; 3], how: &str, tolerance: f64) {
         let names = ["forward", "input gradient", "filter gradient"];
         for ((name, result), expected) in names
             .iter()
-            .zip(&results)
+            .zip(results)
             .zip([&self.out, &self.dx, &self.dw])
         {
             // Long sums of a filter gradient are large, and so is their rounding.
@@ -123,8 +129,7 @@ impl<T: Real + Compiled> Problem<T> {
                 // `is_nan` must fail too, so the comparison is written to be true only for numbers.
                 assert!(
                     error <= tolerance,
-                    "{name} by {algorithm:?} at {level:?}: element {index} is {result}, not \
-                     {expected}\n{:?}",
+                    "{name} by {how}: element {index} is {result}, not {expected}\n{:?}",
                     self.case
                 );
             }
@@ -179,6 +184,9 @@ fn edges() -> Vec<Case> {
         ([1, 5, 17, 16], [3, 3, 16, 32], same),
         ([1, 4, 33, 17], [3, 3, 17, 33], valid),
         ([3, 1, 1, 40], [1, 1, 40, 70], valid),
+        ([2, 3, 5, 130], [1, 1, 130, 17], valid),
+        ([2, 5, 7, 33], [1, 1, 33, 40], valid.stride([2, 3])),
+        ([2, 4, 3, 30], [3, 3, 30, 50], same.stride([2, 2])),
         ([9, 2, 2, 5], [2, 2, 5, 15], same),
         ([1, 3, 130, 3], [3, 3, 3, 8], same.stride([1, 2])),
         ([1, 12, 12, 3], [7, 7, 3, 16], same.stride([2, 2])),
@@ -300,14 +308,53 @@ fn edges_agree_with_the_oracle() {
     }
 }
 
+/// Products, which `Auto` takes for many channels only: 1×1 kernels, and the filter gradients of all.
+fn products<T: Real + Compiled>(problem: &Problem<T>, execution: Execution) -> [Vec<T>; 3] {
+    let params = problem.params(ConvAlgorithm::Auto);
+    let [mut out, mut dx, mut dw] = problem.run(ConvAlgorithm::Direct, execution);
+    let Problem { x, w, dy, .. } = problem;
+    if product::is_pointwise(&params) {
+        out.fill(T::from_f64(f64::NAN));
+        dx.fill(T::from_f64(f64::NAN));
+        product::forward(&params, execution, x, w, Epilogue::NONE, &mut out).unwrap();
+        product::input_gradient(&params, execution, dy, w, &mut dx).unwrap();
+    }
+    dw.fill(T::from_f64(f64::NAN));
+    product::filter_gradient(&params, execution, x, dy, &mut dw).unwrap();
+    [out, dx, dw]
+}
+
+#[test]
+fn products_agree_with_the_oracle() {
+    let pools = pools();
+    let cases = grid().into_iter().chain(edges()).chain(empty());
+    for case in cases.filter(|case| case.options.group_count() == 1) {
+        let single = Problem::<f32>::new(case.clone());
+        let double = Problem::<f64>::new(case);
+        for level in Level::available() {
+            let execution = |par| Execution { par, level };
+            let results = products(&single, execution(Par::Sequential));
+            single.compare(&results, "products", 2e-4);
+            for pool in &pools {
+                let others = pool.install(|| products(&single, execution(Par::Threads)));
+                assert!(results == others, "{:?}", single.case);
+            }
+            let results = products(&double, execution(Par::Sequential));
+            double.compare(&results, "products", 1e-12);
+        }
+    }
+}
+
+fn pools() -> [rayon::ThreadPool; 3] {
+    [1, 2, 5].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap()
+    })
+}
+
 #[test]
 fn threads_do_not_change_a_bit() {
-    let pools = [1, 2, 5].map(|threads| {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap()
-    });
+    let pools = pools();
     let cases = edges().into_iter().chain(grid().into_iter().step_by(17));
     let mut runs: Vec<(Case, ConvAlgorithm)> = cases
         .flat_map(|case| PATCHES.map(|algorithm| (case.clone(), algorithm)))
@@ -402,22 +449,31 @@ fn nan_and_infinity_reach_every_output_that_sees_them() {
     }
 }
 
-#[test]
-fn empty_operands_give_zeros_or_nothing() {
-    let same = Conv2dOptions::new().padding(Padding::Same);
-    for (input, filters) in [
+/// An axis without elements, each in turn.
+fn empty() -> Vec<Case> {
+    let options = Conv2dOptions::new().padding(Padding::Same);
+    [
         ([0, 5, 5, 2], [3, 3, 2, 6]),
         ([2, 0, 5, 2], [3, 3, 2, 6]),
         ([2, 5, 0, 2], [3, 3, 2, 6]),
         ([2, 5, 5, 0], [3, 3, 0, 6]),
         ([2, 5, 5, 2], [3, 3, 2, 0]),
-    ] {
-        let options = same;
-        let problem = Problem::<f32>::new(Case {
-            input,
-            filters,
-            options,
-        });
+        ([0, 5, 5, 2], [1, 1, 2, 6]),
+        ([2, 5, 5, 0], [1, 1, 0, 6]),
+        ([2, 5, 5, 2], [1, 1, 2, 0]),
+    ]
+    .map(|(input, filters)| Case {
+        input,
+        filters,
+        options,
+    })
+    .into()
+}
+
+#[test]
+fn empty_operands_give_zeros_or_nothing() {
+    for case in empty() {
+        let problem = Problem::<f32>::new(case);
         for algorithm in PATCHES {
             for level in Level::available() {
                 problem.check(algorithm, level, 0.0);

@@ -216,6 +216,7 @@ fn transform_filters<T: Real, M: Minimal>(
     let mut packed = Buffer::unspecified(operation, by_tap.len())?;
     correlation.pack(
         par,
+        level,
         &by_tap,
         w,
         correlation.columns.taps,
