@@ -32,8 +32,8 @@ impl Loop {
 /// What happens to a strip's sums on their way to memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Finish<'a, T> {
-    /// They replace what is there, after the bias of their column is added and, if `relu`,
-    /// negative values became zero.
+    /// They replace what is there, begun with the bias of their column and, if `relu`, with zero
+    /// for negative ones.
     Store { bias: Option<&'a [T]>, relu: bool },
     /// They are added to what is there.
     Add,
@@ -206,6 +206,20 @@ impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Tiles<'_, '_, 
                 step: ahead.len().div_ceil(steps * self.tiles),
             },
         };
+        let lanes = T::Vector::<S>::LANES;
+        let zero = T::Vector::<S>::zero(simd);
+        let (mut start, mut floor) = ([zero; VECTORS], zero);
+        if let Finish::Store { bias, relu } = self.strip.finish {
+            for (v, start) in start.iter_mut().enumerate() {
+                if let Some(bias) = bias {
+                    let bias = &bias[v * lanes..self.strip.columns];
+                    *start = T::Vector::<S>::load_partial(simd, &bias[..bias.len().min(lanes)]);
+                }
+            }
+            if !relu {
+                floor = T::Vector::<S>::splat(simd, T::from_f64(f64::NEG_INFINITY));
+            }
+        }
         for tile in 0..self.tiles {
             let row = self.first_row + tile * ROWS;
             // SAFETY: `Strip::run` has checked that all rows, sums and columns of the strip lie
@@ -213,8 +227,8 @@ impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Tiles<'_, '_, 
             unsafe {
                 let a = self.strip.a.as_ptr().add(row * self.strip.a_row);
                 let c = self.c.as_mut_ptr().add(row * self.strip.c_row);
-                let sums = sums::<T, S, ROWS, VECTORS>(simd, self.strip, a, &mut ahead);
-                finish::<T, S, ROWS, VECTORS>(simd, self.strip, sums, c);
+                let sums = sums::<T, S, ROWS, VECTORS>(simd, self.strip, start, a, &mut ahead);
+                finish::<T, S, ROWS, VECTORS>(simd, self.strip, floor, sums, c);
             }
         }
     }
@@ -226,7 +240,8 @@ struct Ahead<T> {
     step: usize,
 }
 
-/// The sums of one tile whose first row of `a` is at `a`.
+/// The sums of one tile whose first row of `a` is at `a`; each begins with what `start` has for
+/// its column.
 ///
 /// # Safety
 /// `ROWS` rows from `a` and all of `b` are readable as far as the loops of `strip` reach.
@@ -234,13 +249,14 @@ struct Ahead<T> {
 unsafe fn sums<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     strip: &Strip<'_, T>,
+    start: [T::Vector<S>; VECTORS],
     a: *const T,
     ahead: &mut Ahead<T>,
 ) -> [[T::Vector<S>; VECTORS]; ROWS] {
     let [outer, middle, inner] = strip.sum;
     let lanes = T::Vector::<S>::LANES;
     let a_row = strip.a_row;
-    let mut sums = [[T::Vector::<S>::zero(simd); VECTORS]; ROWS];
+    let mut sums = [start; ROWS];
     for i in 0..outer.count {
         for j in 0..middle.count {
             // SAFETY: the caller vouches for every address that the loops reach.
@@ -269,45 +285,49 @@ unsafe fn sums<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     sums
 }
 
-/// Writes one tile.
+/// Writes one tile; what is stored is at least `floor`, or NaN.
 ///
 /// # Safety
-/// `ROWS` rows of `strip.columns` numbers, `strip.c_row` apart, are valid from `c` on, and a bias
-/// has as many numbers.
+/// `ROWS` rows of `strip.columns` numbers, `strip.c_row` apart, are valid from `c` on.
 #[inline(always)]
 unsafe fn finish<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     strip: &Strip<'_, T>,
+    floor: T::Vector<S>,
     sums: [[T::Vector<S>; VECTORS]; ROWS],
     c: *mut T,
 ) {
     let lanes = T::Vector::<S>::LANES;
-    let zero = T::Vector::<S>::zero(simd);
+    // Each loop is short enough to be unrolled before registers are given out; a choice inside
+    // would send all sums through memory.
     for v in 0..VECTORS {
         // At least 1: the stored width is `columns` rounded up to whole vectors.
         let count = (strip.columns - v * lanes).min(lanes);
-        let whole = count == lanes;
-        let bias = match strip.finish {
-            Finish::Store {
-                bias: Some(bias), ..
-            } => T::Vector::<S>::load_partial(simd, &bias[v * lanes..][..count]),
-            _ => zero,
-        };
-        for row in 0..ROWS {
-            // SAFETY: the caller vouches for `count` numbers at each row of `c`.
-            unsafe {
-                let target = c.add(row * strip.c_row + v * lanes);
-                let sum = sums[row][v];
-                let value = match strip.finish {
-                    Finish::Store { relu: true, .. } => zero.max(sum + bias),
-                    Finish::Store { relu: false, .. } => sum + bias,
-                    Finish::Add if whole => sum + T::Vector::<S>::load_pointer(simd, target),
-                    Finish::Add => sum + T::Vector::<S>::load_pointer_partial(simd, target, count),
-                };
-                if whole {
-                    value.store_pointer(target);
-                } else {
-                    value.store_pointer_partial(target, count);
+        // SAFETY: the caller vouches for `count` numbers at each row of `c`.
+        unsafe {
+            let target = |row: usize| c.add(row * strip.c_row + v * lanes);
+            match (strip.finish, count == lanes) {
+                (Finish::Store { .. }, true) => {
+                    for row in 0..ROWS {
+                        floor.max(sums[row][v]).store_pointer(target(row));
+                    }
+                }
+                (Finish::Store { .. }, false) => {
+                    for row in 0..ROWS {
+                        floor.max(sums[row][v]).store_pointer_partial(target(row), count);
+                    }
+                }
+                (Finish::Add, true) => {
+                    for row in 0..ROWS {
+                        let there = T::Vector::<S>::load_pointer(simd, target(row));
+                        (there + sums[row][v]).store_pointer(target(row));
+                    }
+                }
+                (Finish::Add, false) => {
+                    for row in 0..ROWS {
+                        let there = T::Vector::<S>::load_pointer_partial(simd, target(row), count);
+                        (there + sums[row][v]).store_pointer_partial(target(row), count);
+                    }
                 }
             }
         }
