@@ -5,8 +5,9 @@
 //! Recycled memory is never cleared unless asked: every bit pattern of the numeric types is a
 //! value, so old contents are unspecified but sound.
 
+mod pool;
+
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
-use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::mem::size_of;
 use std::ptr::NonNull;
@@ -14,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::element::Element;
 use crate::error::{Error, Result};
+use pool::Pool;
 
 /// Eight-byte words inside a buffer: numbers and other tiny tensors need no memory elsewhere.
 const INLINE_WORDS: usize = 2;
@@ -25,8 +27,6 @@ const SMALLEST_HUGE: usize = 4 << 20;
 const HUGE_PAGE: usize = 2 << 20;
 /// Buffers below this size come straight from the allocator, which is faster than a lock.
 const SMALLEST_POOLED: usize = 2048;
-/// Released memory beyond 1¼ times the most ever in use at once, plus this, goes back.
-const SLACK: usize = 32 << 20;
 
 /// An owned block of `len` initialised elements.
 pub(crate) struct Buffer<T: Element> {
@@ -111,7 +111,7 @@ impl<T: Element> Buffer<T> {
         }
         let bytes = size_class(requested);
         let (start, bytes, fresh) = match pool().take(bytes) {
-            Some((block, bytes)) => (block.0, bytes, false),
+            Some((start, bytes)) => (start, bytes, false),
             None => {
                 let Some(start) = fresh_zeros(bytes) else {
                     pool().give_up(bytes);
@@ -219,19 +219,6 @@ fn layout_of(bytes: usize) -> Layout {
     Layout::from_size_align(bytes, alignment).unwrap_or(Layout::new::<[u64; 8]>())
 }
 
-/// A released block of memory.
-struct Block(NonNull<u8>, u64);
-
-// SAFETY: a block in the pool is owned by the pool alone.
-unsafe impl Send for Block {}
-
-/// Released blocks by size, each with the tick of its release.
-struct Pool {
-    blocks: BTreeMap<usize, Vec<Block>>,
-    tick: u64,
-    statistics: MemoryStatistics,
-}
-
 /// What the buffers of all tensors take at this moment, and how often memory was asked for.
 ///
 /// Counts buffers of 2 KiB and more; smaller ones come straight from the allocator.
@@ -249,17 +236,7 @@ pub struct MemoryStatistics {
     pub recycled: u64,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool {
-    blocks: BTreeMap::new(),
-    tick: 0,
-    statistics: MemoryStatistics {
-        live_bytes: 0,
-        peak_live_bytes: 0,
-        cached_bytes: 0,
-        fresh: 0,
-        recycled: 0,
-    },
-});
+static POOL: Mutex<Pool> = Mutex::new(Pool::new());
 
 /// Stateless front of the pool; small sizes never take its lock.
 struct PoolHandle;
@@ -273,7 +250,7 @@ fn lock() -> MutexGuard<'static, Pool> {
 }
 
 impl PoolHandle {
-    fn take(&self, bytes: usize) -> Option<(Block, usize)> {
+    fn take(&self, bytes: usize) -> Option<(NonNull<u8>, usize)> {
         (bytes >= SMALLEST_POOLED)
             .then(|| lock().take(bytes))
             .flatten()
@@ -281,7 +258,7 @@ impl PoolHandle {
 
     fn give_up(&self, bytes: usize) {
         if bytes >= SMALLEST_POOLED {
-            lock().statistics.live_bytes -= bytes;
+            lock().give_up(bytes);
         }
     }
 
@@ -295,64 +272,6 @@ impl PoolHandle {
     }
 }
 
-impl Pool {
-    /// The smallest released block of at least `bytes`, and its size; none if it would be more
-    /// than twice as large as needed.
-    fn take(&mut self, bytes: usize) -> Option<(Block, usize)> {
-        let mut fitting = self.blocks.range_mut(bytes..=2 * bytes);
-        let found = fitting.find_map(|(&size, blocks)| Some((blocks.pop()?, size)));
-        let statistics = &mut self.statistics;
-        statistics.live_bytes += found.as_ref().map_or(bytes, |(_, size)| *size);
-        statistics.peak_live_bytes = statistics.peak_live_bytes.max(statistics.live_bytes);
-        if let Some((_, size)) = &found {
-            statistics.cached_bytes -= size;
-            statistics.recycled += 1;
-        } else {
-            statistics.fresh += 1;
-            self.trim();
-        }
-        found
-    }
-
-    fn put(&mut self, start: NonNull<u8>, bytes: usize) {
-        self.tick += 1;
-        self.statistics.live_bytes -= bytes;
-        self.statistics.cached_bytes += bytes;
-        self.blocks
-            .entry(bytes)
-            .or_default()
-            .push(Block(start, self.tick));
-    }
-
-    /// Gives the longest unused blocks back until the total is within its bound.
-    fn trim(&mut self) {
-        let peak = self.statistics.peak_live_bytes;
-        let bound = peak + peak / 4 + SLACK;
-        while self.statistics.live_bytes + self.statistics.cached_bytes > bound {
-            let oldest = self
-                .blocks
-                .iter()
-                .filter_map(|(&bytes, blocks)| blocks.first().map(|block| (block.1, bytes)))
-                .min();
-            let Some((_, bytes)) = oldest else { break };
-            self.release(bytes, 0);
-        }
-    }
-
-    fn release(&mut self, bytes: usize, position: usize) {
-        let Some(blocks) = self.blocks.get_mut(&bytes) else {
-            return;
-        };
-        let block = blocks.remove(position);
-        if blocks.is_empty() {
-            self.blocks.remove(&bytes);
-        }
-        self.statistics.cached_bytes -= bytes;
-        // SAFETY: the block was allocated with this layout and is owned by the pool.
-        unsafe { dealloc(block.0.as_ptr(), layout_of(bytes)) };
-    }
-}
-
 /// What tensors take and have asked for so far.
 ///
 /// ```
@@ -363,15 +282,13 @@ impl Pool {
 /// # Ok::<(), tensor::Error>(())
 /// ```
 pub fn memory_statistics() -> MemoryStatistics {
-    lock().statistics
+    lock().statistics()
 }
 
 /// Returns all released memory that is kept for reuse to the operating system.
 pub fn release_cached_memory() {
     let mut pool = lock();
-    while let Some((&bytes, _)) = pool.blocks.iter().next() {
-        pool.release(bytes, 0);
-    }
+    while pool.release_oldest() {}
 }
 
 #[cfg(test)]

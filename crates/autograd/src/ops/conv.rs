@@ -300,8 +300,8 @@ impl<T: Float> Op<T> for Conv2dPool {
         if !self.keeps {
             return x.conv2d_relu_max_pool2d(w, bias, &self.options, &self.pool);
         }
-        let y = x.conv2d_fused(w, Some(bias), true, &self.options)?;
-        let (pooled, indices) = y.max_pool2d_gated(&self.pool)?;
+        let (pooled, indices) =
+            x.conv2d_relu_max_pool2d_gated(w, bias, &self.options, &self.pool)?;
         self.indices = Some(indices);
         Ok(pooled)
     }

@@ -314,7 +314,9 @@ unsafe fn finish<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
                 }
                 (Finish::Store { .. }, false) => {
                     for row in 0..ROWS {
-                        floor.max(sums[row][v]).store_pointer_partial(target(row), count);
+                        floor
+                            .max(sums[row][v])
+                            .store_pointer_partial(target(row), count);
                     }
                 }
                 (Finish::Add, true) => {

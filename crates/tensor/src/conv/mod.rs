@@ -18,6 +18,7 @@ mod pack;
 pub(crate) mod padding;
 mod params;
 mod plan;
+mod pooled;
 mod product;
 mod statistics;
 #[cfg(test)]

@@ -5,7 +5,6 @@ use crate::conv::params::{Conv2dOptions, Conv2dParams};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::matmul::Epilogue;
-use crate::pool::Pool2dOptions;
 use crate::shape::Shape;
 use crate::storage::Buffer;
 use crate::tensor::Tensor;
@@ -79,58 +78,6 @@ impl<T: Float> Tensor<T> {
             let execution = Execution::best();
             (T::kernels().conv.forward)(&params, execution, slice(&x), slice(&w), epilogue, out)
         })
-    }
-
-    /// `max_pool2d(max(x ⋆ w + bias, 0))`, the values alone, for prediction; see
-    /// [`Tensor::conv2d_fused`] and [`Tensor::max_pool2d_values`]. Where windows are 2×2 side by side
-    /// and the convolution runs by Winograd's algorithm, the convolution's output never reaches
-    /// memory.
-    ///
-    /// ```
-    /// use tensor::{Conv2dOptions, Pool2dOptions, Tensor};
-    /// let x = Tensor::from_vec(vec![1.0_f32, -2.0, 3.0, 0.0], [1, 1, 4, 1])?;
-    /// let (w, bias) = (Tensor::full([1, 1, 1, 1], -1.0)?, Tensor::from([0.5]));
-    /// let pool = Pool2dOptions::new([1, 2]);
-    /// let y = x.conv2d_relu_max_pool2d(&w, &bias, &Conv2dOptions::new(), &pool)?;
-    /// assert_eq!(y.to_vec(), [2.5, 0.5]);
-    /// # Ok::<(), tensor::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Tensor::conv2d_fused`] and [`Tensor::max_pool2d_values`].
-    pub fn conv2d_relu_max_pool2d(
-        &self,
-        filters: &Tensor<T>,
-        bias: &Tensor<T>,
-        options: &Conv2dOptions,
-        pool: &Pool2dOptions,
-    ) -> Result<Tensor<T>> {
-        let operation = "conv2d";
-        let params = Conv2dParams::resolve(operation, self.shape(), filters.shape(), options)?;
-        let shape = pool.output_shape(&params.output_shape())?;
-        if pool.is_pairs() {
-            let bias = checked_bias(operation, bias, filters, &params)?;
-            let (x, w) = (
-                self.try_contiguous(operation)?,
-                filters.try_contiguous(operation)?,
-            );
-            let epilogue = Epilogue {
-                bias: Some(slice(&bias)),
-                relu: true,
-            };
-            let mut done = false;
-            let pooled = build(operation, shape, |out| {
-                let kernel = T::kernels().conv.forward_pooled;
-                let execution = Execution::best();
-                done = kernel(&params, execution, slice(&x), slice(&w), epilogue, out)?;
-                Ok(())
-            })?;
-            if done {
-                return Ok(pooled);
-            }
-        }
-        self.conv2d_fused(filters, Some(bias), true, options)?
-            .max_pool2d_values(pool)
     }
 
     /// The gradient of [`Tensor::conv2d`] with respect to its input of shape `input`; `self` is
@@ -230,7 +177,7 @@ impl<T: Float> Tensor<T> {
 }
 
 /// The bias in a row, if it has a number for each output channel.
-fn checked_bias<T: Float>(
+pub(super) fn checked_bias<T: Float>(
     operation: &str,
     bias: &Tensor<T>,
     filters: &Tensor<T>,

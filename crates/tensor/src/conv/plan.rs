@@ -8,7 +8,7 @@ use crate::conv::params::{Conv2dParams, ConvAlgorithm, ConvDirection};
 use crate::conv::product;
 use crate::conv::statistics::{Counter, count};
 use crate::conv::windows::smallest_copy;
-use crate::conv::winograd::{self, Ending, Four, Two};
+use crate::conv::winograd::{self, Ending, Four, Target, Two};
 use crate::error::{Error, Result};
 use crate::gate::keep_where_open;
 use crate::instances::Compiled;
@@ -40,7 +40,7 @@ pub(crate) struct ConvKernels<T: 'static> {
 type Forward<T> = fn(&Conv2dParams, Execution, &[T], &[T], Epilogue<'_, T>, &mut [T]) -> Result<()>;
 /// As [`Forward`]; returns whether it ran.
 type ForwardPooled<T> =
-    fn(&Conv2dParams, Execution, &[T], &[T], Epilogue<'_, T>, &mut [T]) -> Result<bool>;
+    fn(&Conv2dParams, Execution, &[T], &[T], Epilogue<'_, T>, Target<'_, T>) -> Result<bool>;
 /// Parameters, output's gradient, filters, gate, input's gradient.
 type InputGradient<T> =
     fn(&Conv2dParams, Execution, &[T], &[T], Option<&[T]>, &mut [T]) -> Result<()>;
@@ -306,7 +306,7 @@ fn forward<T: Real + Compiled>(
         w,
         epilogue,
         Ending::Store,
-        out,
+        Target::values(out),
     )
 }
 
@@ -318,7 +318,7 @@ fn forward_pooled<T: Real + Compiled>(
     x: &[T],
     w: &[T],
     epilogue: Epilogue<'_, T>,
-    out: &mut [T],
+    out: Target<'_, T>,
 ) -> Result<bool> {
     let task = Task::new(params, ConvDirection::Forward);
     let plan = plan(params, &task)?;
@@ -378,7 +378,7 @@ fn input_gradient<T: Real + Compiled>(
         w,
         epilogue,
         gate.map_or(Ending::Store, Ending::Gate),
-        dx,
+        Target::values(dx),
     )
 }
 

@@ -1,13 +1,16 @@
 //! Vectors of AVX2: 256 bits.
 
 use std::arch::x86_64::{
-    __m256, __m256d, __m256i, _CMP_NLE_UQ, _mm256_add_pd, _mm256_add_ps, _mm256_and_pd,
-    _mm256_and_ps, _mm256_cmp_pd, _mm256_cmp_ps, _mm256_div_pd, _mm256_div_ps, _mm256_fmadd_pd,
+    __m256, __m256d, __m256i, _CMP_GT_OQ, _CMP_NLE_UQ, _CMP_UNORD_Q, _mm_cvtsi128_si64,
+    _mm_unpacklo_epi32, _mm256_add_pd, _mm256_add_ps, _mm256_and_pd, _mm256_and_ps,
+    _mm256_blendv_pd, _mm256_blendv_ps, _mm256_castsi256_si128, _mm256_cmp_pd, _mm256_cmp_ps,
+    _mm256_cvttps_epi32, _mm256_div_pd, _mm256_div_ps, _mm256_extracti128_si256, _mm256_fmadd_pd,
     _mm256_fmadd_ps, _mm256_loadu_pd, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_pd,
     _mm256_maskload_ps, _mm256_maskstore_pd, _mm256_maskstore_ps, _mm256_max_pd, _mm256_max_ps,
-    _mm256_min_pd, _mm256_min_ps, _mm256_mul_pd, _mm256_mul_ps, _mm256_set1_pd, _mm256_set1_ps,
-    _mm256_setzero_pd, _mm256_setzero_ps, _mm256_sqrt_pd, _mm256_sqrt_ps, _mm256_storeu_pd,
-    _mm256_storeu_ps, _mm256_sub_pd, _mm256_sub_ps,
+    _mm256_min_pd, _mm256_min_ps, _mm256_mul_pd, _mm256_mul_ps, _mm256_or_pd, _mm256_or_ps,
+    _mm256_set1_epi32, _mm256_set1_pd, _mm256_set1_ps, _mm256_setzero_pd, _mm256_setzero_ps,
+    _mm256_shuffle_epi8, _mm256_sqrt_pd, _mm256_sqrt_ps, _mm256_storeu_pd, _mm256_storeu_ps,
+    _mm256_sub_pd, _mm256_sub_ps,
 };
 use std::ops::{Add, Mul, Sub};
 
@@ -164,6 +167,32 @@ impl Vector<f32> for F32x8 {
     }
 
     #[inline(always)]
+    fn where_wins(self, other: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: `self` proves AVX2.
+        F32x8(unsafe {
+            let larger = _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, other.0);
+            let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0);
+            _mm256_blendv_ps(no.0, yes.0, _mm256_or_ps(larger, nan))
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(self, target: *mut u8, count: usize) {
+        // SAFETY: `self` proves AVX2, and the caller vouches for `count` bytes.
+        unsafe {
+            // The lowest byte of each integer, to the lowest four bytes of each half.
+            let lowest = _mm256_set1_epi32(0x0c08_0400);
+            let bytes = _mm256_shuffle_epi8(_mm256_cvttps_epi32(self.0), lowest);
+            let (low, high) = (
+                _mm256_castsi256_si128(bytes),
+                _mm256_extracti128_si256::<1>(bytes),
+            );
+            let all = _mm_cvtsi128_si64(_mm_unpacklo_epi32(low, high)).to_ne_bytes();
+            std::ptr::copy_nonoverlapping(all.as_ptr(), target, count);
+        }
+    }
+
+    #[inline(always)]
     fn over(self, other: Self) -> Self {
         // SAFETY: `self` proves AVX2.
         F32x8(unsafe { _mm256_div_ps(self.0, other.0) })
@@ -260,6 +289,16 @@ impl Vector<f64> for F64x4 {
         F64x4(unsafe {
             let open = _mm256_cmp_pd::<_CMP_NLE_UQ>(gate.0, _mm256_setzero_pd());
             _mm256_and_pd(open, self.0)
+        })
+    }
+
+    #[inline(always)]
+    fn where_wins(self, other: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: `self` proves AVX2.
+        F64x4(unsafe {
+            let larger = _mm256_cmp_pd::<_CMP_GT_OQ>(self.0, other.0);
+            let nan = _mm256_cmp_pd::<_CMP_UNORD_Q>(self.0, self.0);
+            _mm256_blendv_pd(no.0, yes.0, _mm256_or_pd(larger, nan))
         })
     }
 

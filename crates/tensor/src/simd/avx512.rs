@@ -1,14 +1,15 @@
 //! Vectors of AVX-512: 512 bits.
 
 use std::arch::x86_64::{
-    __m512, __m512d, __mmask8, __mmask16, _CMP_NLE_UQ, _mm512_add_pd, _mm512_add_ps,
-    _mm512_cmp_pd_mask, _mm512_cmp_ps_mask, _mm512_div_pd, _mm512_div_ps, _mm512_fmadd_pd,
-    _mm512_fmadd_ps, _mm512_loadu_pd, _mm512_loadu_ps, _mm512_mask_storeu_pd,
-    _mm512_mask_storeu_ps, _mm512_maskz_loadu_pd, _mm512_maskz_loadu_ps, _mm512_maskz_mov_pd,
-    _mm512_maskz_mov_ps, _mm512_max_pd, _mm512_max_ps, _mm512_min_pd, _mm512_min_ps, _mm512_mul_pd,
-    _mm512_mul_ps, _mm512_set1_pd, _mm512_set1_ps, _mm512_setzero_pd, _mm512_setzero_ps,
-    _mm512_sqrt_pd, _mm512_sqrt_ps, _mm512_storeu_pd, _mm512_storeu_ps, _mm512_sub_pd,
-    _mm512_sub_ps,
+    __m512, __m512d, __mmask8, __mmask16, _CMP_GT_OQ, _CMP_NLE_UQ, _CMP_UNORD_Q, _mm_storeu_si128,
+    _mm512_add_pd, _mm512_add_ps, _mm512_cmp_pd_mask, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
+    _mm512_cvttps_epi32, _mm512_div_pd, _mm512_div_ps, _mm512_fmadd_pd, _mm512_fmadd_ps,
+    _mm512_loadu_pd, _mm512_loadu_ps, _mm512_mask_mov_pd, _mm512_mask_mov_ps,
+    _mm512_mask_storeu_pd, _mm512_mask_storeu_ps, _mm512_maskz_loadu_pd, _mm512_maskz_loadu_ps,
+    _mm512_maskz_mov_pd, _mm512_maskz_mov_ps, _mm512_max_pd, _mm512_max_ps, _mm512_min_pd,
+    _mm512_min_ps, _mm512_mul_pd, _mm512_mul_ps, _mm512_set1_pd, _mm512_set1_ps, _mm512_setzero_pd,
+    _mm512_setzero_ps, _mm512_sqrt_pd, _mm512_sqrt_ps, _mm512_storeu_pd, _mm512_storeu_ps,
+    _mm512_sub_pd, _mm512_sub_ps,
 };
 use std::ops::{Add, Mul, Sub};
 
@@ -169,6 +170,31 @@ impl Vector<f32> for F32x16 {
     }
 
     #[inline(always)]
+    fn where_wins(self, other: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: `self` proves AVX-512.
+        F32x16(unsafe {
+            let larger = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0);
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+            _mm512_mask_mov_ps(no.0, larger | nan, yes.0)
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(self, target: *mut u8, count: usize) {
+        // SAFETY: `self` proves AVX-512, and the caller vouches for `count` bytes.
+        unsafe {
+            let bytes = _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(self.0));
+            if count == Self::LANES {
+                _mm_storeu_si128(target.cast(), bytes);
+            } else {
+                let mut all = [0_u8; 16];
+                _mm_storeu_si128(all.as_mut_ptr().cast(), bytes);
+                std::ptr::copy_nonoverlapping(all.as_ptr(), target, count);
+            }
+        }
+    }
+
+    #[inline(always)]
     fn over(self, other: Self) -> Self {
         // SAFETY: `self` proves AVX-512.
         F32x16(unsafe { _mm512_div_ps(self.0, other.0) })
@@ -269,6 +295,16 @@ impl Vector<f64> for F64x8 {
         F64x8(unsafe {
             let open = _mm512_cmp_pd_mask::<_CMP_NLE_UQ>(gate.0, _mm512_setzero_pd());
             _mm512_maskz_mov_pd(open, self.0)
+        })
+    }
+
+    #[inline(always)]
+    fn where_wins(self, other: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: `self` proves AVX-512.
+        F64x8(unsafe {
+            let larger = _mm512_cmp_pd_mask::<_CMP_GT_OQ>(self.0, other.0);
+            let nan = _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(self.0, self.0);
+            _mm512_mask_mov_pd(no.0, larger | nan, yes.0)
         })
     }
 

@@ -182,6 +182,18 @@ where
     }
 
     #[inline(always)]
+    fn where_wins(self, other: Self, yes: Self, no: Self) -> Self {
+        let mut chosen = no;
+        for (lane, chosen) in chosen.0.iter_mut().enumerate() {
+            let challenger = self.0[lane];
+            if challenger > other.0[lane] || challenger.partial_cmp(&challenger).is_none() {
+                *chosen = yes.0[lane];
+            }
+        }
+        chosen
+    }
+
+    #[inline(always)]
     fn over(self, other: Self) -> Self {
         self.zip(other, T::over)
     }

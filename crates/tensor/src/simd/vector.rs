@@ -107,6 +107,26 @@ pub trait Vector<T: Real>:
     /// output was `gate`. NaN is open, so that it is not hidden.
     fn keep_where_open(self, gate: Self) -> Self;
 
+    /// In each lane `yes` where `self > other` or `self` is NaN, else `no`: whether a challenger
+    /// wins against the largest number so far.
+    fn where_wins(self, other: Self, yes: Self, no: Self) -> Self;
+
+    /// Writes the first `count` lanes as bytes; each is an integer from -1, which becomes 255, to
+    /// 255.
+    ///
+    /// # Safety
+    /// `target` is valid for writing `count` bytes, and `count <= LANES`.
+    #[inline(always)]
+    unsafe fn store_bytes(self, target: *mut u8, count: usize) {
+        const MOST_LANES: usize = 16;
+        let mut numbers = [T::ZERO; MOST_LANES];
+        self.store(&mut numbers);
+        for (i, number) in numbers[..count].iter().enumerate() {
+            // SAFETY: the caller vouches for `count` bytes.
+            unsafe { target.add(i).write(number.to_f64() as i32 as u8) };
+        }
+    }
+
     /// `self / other`, correctly rounded.
     fn over(self, other: Self) -> Self;
 

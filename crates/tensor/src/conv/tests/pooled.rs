@@ -1,10 +1,13 @@
 //! Convolution, ReLU and pooling in one pass against the three one after the other.
 
 use crate::conv::job::Execution;
+use crate::conv::winograd::Target;
 use crate::instances::Compiled;
 use crate::parallel::Par;
 use crate::simd::Level;
-use crate::{Conv2dOptions, Conv2dParams, ConvAlgorithm, Padding, Pool2dOptions, Tensor};
+use crate::{
+    Conv2dOptions, Conv2dParams, ConvAlgorithm, Padding, Pool2dOptions, PoolIndices, Tensor,
+};
 
 /// Sizes at the edges of tiles: whole ones, and one to three rows or columns more.
 const SIZES: [[usize; 2]; 6] = [[8, 8], [9, 10], [11, 13], [3, 4], [2, 7], [5, 2]];
@@ -31,17 +34,26 @@ fn pooling_on_the_way_gives_the_same_bits() {
                 let x = images([batch, height, width, channels], 1);
                 let w = images([3, 3, channels, filters], 2);
                 let bias = images([1, 1, 1, filters], 3).reshape([filters]).unwrap();
-                let expected = x
-                    .conv2d_fused(&w, Some(&bias), true, &options)
-                    .and_then(|y| y.max_pool2d_values(&pool))
-                    .unwrap();
+                let case = format!("{algorithm:?} {height}×{width}, {batch} images");
+                let whole = x.conv2d_fused(&w, Some(&bias), true, &options).unwrap();
+                let expected = whole.max_pool2d_values(&pool).unwrap();
                 let found = x
                     .conv2d_relu_max_pool2d(&w, &bias, &options, &pool)
                     .unwrap();
-                assert_eq!(
-                    found, expected,
-                    "{algorithm:?} {height}×{width}, {batch} images"
-                );
+                assert_eq!(found, expected, "{case}");
+                let (_, PoolIndices::Small(expected_positions)) =
+                    whole.max_pool2d_gated(&pool).unwrap()
+                else {
+                    panic!("four positions fit a byte");
+                };
+                let (found, PoolIndices::Small(positions)) = x
+                    .conv2d_relu_max_pool2d_gated(&w, &bias, &options, &pool)
+                    .unwrap()
+                else {
+                    panic!("four positions fit a byte");
+                };
+                assert_eq!(found, expected, "{case}");
+                assert_eq!(positions, expected_positions, "{case}");
             }
         }
     }
@@ -68,20 +80,31 @@ fn every_level_pools_and_keeps_nan() {
         let mut whole = vec![0.0; params.output_shape().elements()];
         (kernels.forward)(&params, execution, &x, &w, epilogue, &mut whole).unwrap();
         let whole = Tensor::from_vec(whole, params.output_shape()).unwrap();
-        let expected = whole
-            .max_pool2d_values(&Pool2dOptions::new([2, 2]))
-            .unwrap();
-        let mut found = vec![0.5_f32; expected.len()];
-        let pooled = kernels.forward_pooled;
-        assert!(pooled(&params, execution, &x, &w, epilogue, &mut found).unwrap());
-        assert!(found.iter().any(|y| y.is_nan()) && found.iter().any(|y| y.is_finite()));
-        let bits = |y: &f32| if y.is_nan() { u32::MAX } else { y.to_bits() };
-        assert!(
-            found
-                .iter()
-                .map(bits)
-                .eq(expected.to_vec().iter().map(bits)),
-            "{level:?}"
-        );
+        let pool = Pool2dOptions::new([2, 2]);
+        let (expected, PoolIndices::Small(expected_positions)) =
+            whole.max_pool2d_gated(&pool).unwrap()
+        else {
+            panic!("four positions fit a byte");
+        };
+        for with_positions in [false, true] {
+            let mut found = vec![0.5_f32; expected.len()];
+            let mut positions = vec![7_u8; expected.len()];
+            let target = Target {
+                values: &mut found,
+                positions: with_positions.then_some(&mut positions[..]),
+            };
+            let pooled = kernels.forward_pooled;
+            assert!(pooled(&params, execution, &x, &w, epilogue, target).unwrap());
+            assert!(found.iter().any(|y| y.is_nan()) && found.iter().any(|y| y.is_finite()));
+            let bits = |y: &f32| if y.is_nan() { u32::MAX } else { y.to_bits() };
+            let expected = expected.to_vec();
+            assert!(
+                found.iter().map(bits).eq(expected.iter().map(bits)),
+                "{level:?}"
+            );
+            if with_positions {
+                assert_eq!(positions, expected_positions.to_vec(), "{level:?}");
+            }
+        }
     }
 }

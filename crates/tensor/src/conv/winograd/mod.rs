@@ -23,6 +23,7 @@
 mod filter_gradient;
 mod minimal;
 mod pooled;
+mod target;
 mod tiles;
 
 use std::marker::PhantomData;
@@ -41,6 +42,7 @@ pub(super) use filter_gradient::filter_gradient;
 use minimal::Minimal;
 pub(super) use minimal::{Four, Two};
 use pooled::{TransformPooledOutput, pooled};
+pub(crate) use target::Target;
 use tiles::{Chunk, Fetch, TransformFilters, TransformInput, TransformOutput};
 
 /// Numbers of both matrices of a chunk at all points: half of a second-level cache of 1 MiB.
@@ -117,7 +119,7 @@ pub(super) type Correlate<T> = fn(
     &[T],
     Epilogue<'_, T>,
     Ending<'_, T>,
-    &mut [T],
+    Target<'_, T>,
 ) -> Result<()>;
 
 /// How a convolution ends, after its epilogue.
@@ -127,7 +129,8 @@ pub(super) enum Ending<'a, T> {
     Store,
     /// Outputs become 0 where the numbers at their places are not positive.
     Gate(&'a [T]),
-    /// The largest of each window of 2×2 outputs is stored.
+    /// The largest of each window of 2×2 outputs is stored, and where it was if the target has
+    /// room for that.
     Pool,
 }
 
@@ -143,9 +146,9 @@ pub(super) fn correlate<T: Real, M: Minimal>(
     w: &[T],
     epilogue: Epilogue<'_, T>,
     ending: Ending<'_, T>,
-    target: &mut [T],
+    target: Target<'_, T>,
 ) -> Result<()> {
-    if target.is_empty() {
+    if target.values.is_empty() {
         return Ok(());
     }
     let Execution { par, level } = execution;
@@ -182,19 +185,20 @@ pub(super) fn correlate<T: Real, M: Minimal>(
     };
     let image_len = written.len();
     if images > 1 {
-        par.for_chunks(target, images * image_len, |i, target| {
+        target.for_chunks(par, images * image_len, |i, mut target| {
             let first = i * images;
-            for chunk in tiling.chunks(first..first + target.len() / image_len, 0..tiling.rows) {
-                layer.compute(&chunk, target);
+            let images = first..first + target.values.len() / image_len;
+            for chunk in tiling.chunks(images, 0..tiling.rows) {
+                layer.compute(&chunk, target.reborrow());
             }
         });
     } else {
-        par.for_chunks(target, image_len, |image, target| {
+        target.for_chunks(par, image_len, |image, target| {
             let block_len = rows * tile_rows * written.row_len();
-            par.for_chunks(target, block_len, |i, target| {
+            target.for_chunks(par, block_len, |i, mut target| {
                 let rows = i * rows..((i + 1) * rows).min(tiling.rows);
                 for chunk in tiling.chunks(image..image + 1, rows) {
-                    layer.compute(&chunk, target);
+                    layer.compute(&chunk, target.reborrow());
                 }
             });
         });
@@ -252,7 +256,7 @@ struct Layer<'a, T, M> {
 
 impl<T: Real, M: Minimal> Layer<'_, T, M> {
     /// Computes the outputs of `chunk`; `target` are the rows of its whole block.
-    fn compute(&self, chunk: &Chunk, target: &mut [T]) {
+    fn compute(&self, chunk: &Chunk, target: Target<'_, T>) {
         let tiles = chunk.tiles.len();
         let targets = self.target_shape.channels;
         count_multiplications([M::POINTS, tiles, self.source_shape.channels, targets]);
@@ -273,7 +277,7 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
                 tiling,
             };
             dispatch(self.level, transform_input);
-            self.multiply(tiles, &self.fetch(chunk, target), v, m);
+            self.multiply(tiles, &self.fetch(chunk, target.values), v, m);
             let gate = match self.ending {
                 Ending::Pool => {
                     let transform_output = TransformPooledOutput {
@@ -297,7 +301,7 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
                 shape: self.target_shape,
                 epilogue: self.epilogue,
                 gate,
-                target,
+                target: target.values,
                 tiling,
             };
             dispatch(self.level, transform_output);

@@ -4,6 +4,7 @@
 use std::marker::PhantomData;
 
 use crate::conv::job::ImageShape;
+use crate::conv::winograd::Target;
 use crate::conv::winograd::minimal::{Minimal, SIDE};
 use crate::conv::winograd::tiles::{Chunk, both_axes};
 use crate::matmul::Epilogue;
@@ -28,7 +29,7 @@ pub(super) struct TransformPooledOutput<'a, T, M> {
     pub(super) shape: ImageShape,
     pub(super) epilogue: Epilogue<'a, T>,
     /// The rows of the pooled images under the chunk's rows of tiles.
-    pub(super) target: &'a mut [T],
+    pub(super) target: Target<'a, T>,
     pub(super) tiling: PhantomData<M>,
 }
 
@@ -36,7 +37,7 @@ impl<T: Real, M: Minimal> Kernel for TransformPooledOutput<'_, T, M> {
     type Scalar = T;
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Simd>(mut self, simd: S) {
         let (chunk, shape) = (self.chunk, self.shape);
         let channels = shape.channels;
         let lanes = T::Vector::<S>::LANES;
@@ -48,9 +49,12 @@ impl<T: Real, M: Minimal> Kernel for TransformPooledOutput<'_, T, M> {
         let first_row = chunk.rows.start * side;
         let image_rows = (chunk.rows.len() * side).min(shape.height - first_row);
         assert_eq!(
-            self.target.len(),
+            self.target.values.len(),
             chunk.images.len() * image_rows * shape.row_len()
         );
+        if let Some(positions) = &self.target.positions {
+            assert_eq!(positions.len(), self.target.values.len());
+        }
         let zero = T::Vector::<S>::zero(simd);
         for (tile, [image, row, column]) in chunk.places().enumerate() {
             let (y, x) = (row * side, column * side);
@@ -60,7 +64,7 @@ impl<T: Real, M: Minimal> Kernel for TransformPooledOutput<'_, T, M> {
                 continue;
             }
             let y = (image - chunk.images.start) * image_rows + y - first_row;
-            let target = &mut self.target[(y * shape.width + x) * channels..];
+            let start = (y * shape.width + x) * channels;
             for channel in (0..channels).step_by(lanes) {
                 let count = (channels - channel).min(lanes);
                 let source = self.m[tile * self.width + channel..].as_ptr();
@@ -98,11 +102,24 @@ impl<T: Real, M: Minimal> Kernel for TransformPooledOutput<'_, T, M> {
                             continue;
                         }
                         let [upper, lower] = [outputs[2 * i], outputs[2 * i + 1]];
-                        let largest = first_of_largest::<T, _>(upper[2 * j], upper[2 * j + 1]);
-                        let largest = first_of_largest::<T, _>(largest, lower[2 * j]);
-                        let largest = first_of_largest::<T, _>(largest, lower[2 * j + 1]);
-                        let at = (i * shape.width + j) * channels + channel;
-                        largest.store_partial(&mut target[at..at + count]);
+                        let window = [
+                            upper[2 * j],
+                            upper[2 * j + 1],
+                            lower[2 * j],
+                            lower[2 * j + 1],
+                        ];
+                        let at = start + (i * shape.width + j) * channels + channel;
+                        let target = &mut self.target.values[at..at + count];
+                        match &mut self.target.positions {
+                            None => largest::<T, _>(window).store_partial(target),
+                            Some(positions) => {
+                                let (largest, position) = winner::<T, _>(simd, window);
+                                largest.store_partial(target);
+                                let positions = &mut positions[at..at + count];
+                                // SAFETY: the slice has just been cut to `count` bytes.
+                                unsafe { position.store_bytes(positions.as_mut_ptr(), count) };
+                            }
+                        }
                     }
                 }
             }
@@ -110,9 +127,26 @@ impl<T: Real, M: Minimal> Kernel for TransformPooledOutput<'_, T, M> {
     }
 }
 
-/// The larger in each lane, `first` of equal ones, NaN where either is.
+/// The largest of four in each lane, the first of equal ones, NaN where any is.
 #[inline(always)]
-fn first_of_largest<T: Real, V: Vector<T>>(first: V, second: V) -> V {
-    // `max` lets a NaN of its argument through, and gives the argument where both are equal.
-    first.max(second).max(first)
+fn largest<T: Real, V: Vector<T>>([first, others @ ..]: [V; 4]) -> V {
+    others.into_iter().fold(first, |champion, challenger| {
+        // `max` lets a NaN of its argument through, and gives the argument where both are equal.
+        champion.max(challenger).max(champion)
+    })
+}
+
+/// [`largest`], and in each lane its place among the four, or -1 where it is not positive (and not
+/// NaN).
+#[inline(always)]
+fn winner<T: Real, V: Vector<T>>(simd: V::Simd, [first, others @ ..]: [V; 4]) -> (V, V) {
+    let one = V::splat(simd, T::ONE);
+    // Counted from 1, so that closing a lane by 0 leaves a number of its own.
+    let (mut champion, mut place, mut number) = (first, one, one);
+    for challenger in others {
+        number = number + one;
+        place = challenger.where_wins(champion, number, place);
+        champion = challenger.where_wins(champion, challenger, champion);
+    }
+    (champion, place.keep_where_open(champion) - one)
 }
