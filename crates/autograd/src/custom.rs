@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use tensor::{Float, Result, Tensor};
 
+use crate::backward::{Backward, InputGradients};
 use crate::functional::Alias;
-use crate::op::{Backward, InputGradients, Inputs, Op};
+use crate::op::{Inputs, Op};
 use crate::saves::Saves;
 use crate::tape::Tape;
 use crate::var::{Var, gradient_error, without_tracked};

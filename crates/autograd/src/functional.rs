@@ -6,7 +6,8 @@
 
 use tensor::{Float, Result, Shape, Tensor};
 
-use crate::op::{Backward, InputGradients, Inputs, Op};
+use crate::backward::{Backward, InputGradients};
+use crate::op::{Inputs, Op};
 use crate::saves::Saves;
 use crate::tape::Tape;
 use crate::var::{Var, gradient_error};

@@ -19,13 +19,16 @@
 #![deny(missing_docs)]
 
 mod anomaly;
+mod backward;
 mod custom;
 mod functional;
 mod gradcheck;
+mod gradients;
 mod inspect;
 mod nodes;
 mod op;
 mod ops;
+mod pending;
 mod reverse;
 mod samples;
 mod saves;
@@ -33,15 +36,17 @@ mod tape;
 mod trace;
 mod var;
 
+pub use backward::{Backward, InputGradients};
 pub use custom::{checkpoint, custom_gradient};
 pub use functional::{
     Outcome, grad, hessian, hessian_vector_product, jacobian, jvp, value_and_grad, vjp,
 };
 pub use gradcheck::{GradCheck, assert_gradients, gradcheck, gradgradcheck};
+pub use gradients::Gradients;
 pub use inspect::{Graph, GraphNode, GraphNodeKind};
-pub use op::{Backward, InputGradients, Inputs, Op};
+pub use op::{Inputs, Op};
 pub use ops::{CatalogueEntry, CrossEntropy, Elementwise, elementwise};
-pub use reverse::{Gradients, Reverse};
+pub use reverse::Reverse;
 pub use samples::{OpEntry, Sample, operations, operations_table};
 pub use saves::Saves;
 pub use tape::Tape;

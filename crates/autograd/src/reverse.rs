@@ -1,12 +1,13 @@
 //! The reverse pass: from one output back to everything it depends on, without recursion.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 
 use smallvec::SmallVec;
 use tensor::{Error, Float, Result, Tensor};
 
-use crate::op::{Backward, Slot};
+use crate::backward::{Backward, Slot};
+use crate::gradients::{Gradients, unmet};
+use crate::pending::{Contribution, Pending};
 use crate::tape::{CONSTANT, Kind, NodeId, Operation, Tape};
 use crate::trace::{self, SpanKind};
 use crate::var::{Var, gradient_error};
@@ -69,10 +70,7 @@ impl<'a, T: Float> Reverse<'a, T> {
         for id in (0..=last).rev() {
             pass.visit(id)?;
         }
-        Ok(Gradients {
-            tape: pass.tape.clone(),
-            by_node: pass.results,
-        })
+        Ok(Gradients::new(pass.tape.clone(), pass.results))
     }
 
     /// Runs the pass and calls `take(number, gradient)` for each variable as soon as its gradient
@@ -106,10 +104,10 @@ impl<'a, T: Float> Reverse<'a, T> {
         let (mut pass, last) = self.begin()?;
         for id in (0..=last).rev() {
             pass.visit(id)?;
-            if let Some(gradient) = pass.results.remove(&id)
-                && let Some(number) = pass.variable_number(id)
-            {
-                take(number, gradient.into_value())?;
+            for (id, gradient) in pass.results.drain(..) {
+                if let Some(number) = variable_number(pass.tape, id) {
+                    take(number, gradient.into_value())?;
+                }
             }
         }
         Ok(())
@@ -155,7 +153,8 @@ impl<'a, T: Float> Reverse<'a, T> {
 struct Pass<'a, T: Float> {
     tape: &'a Tape<T>,
     pending: Pending<T>,
-    results: HashMap<NodeId, Var<T>>,
+    /// Gradients that were asked for, by falling place.
+    results: Vec<(NodeId, Var<T>)>,
     /// Which nodes lead to a target; `None` if every tracked value is wanted.
     relevant: Option<Vec<bool>>,
     targets: Option<Vec<NodeId>>,
@@ -181,7 +180,7 @@ impl<'a, T: Float> Pass<'a, T> {
         Ok(Pass {
             tape,
             pending: Pending::new(last),
-            results: HashMap::new(),
+            results: Vec::new(),
             relevant,
             targets,
             keep_graph: reverse.keep_graph,
@@ -195,14 +194,6 @@ impl<'a, T: Float> Pass<'a, T> {
         match self.pending.take(id) {
             Some(gradient) => self.step(id, gradient),
             None => Ok(()),
-        }
-    }
-
-    /// The number of node `id` among the variables, if it is one.
-    fn variable_number(&self, id: NodeId) -> Option<usize> {
-        match self.tape.0.nodes.borrow()[id].kind {
-            Kind::Variable(number) => Some(number as usize),
-            _ => None,
         }
     }
 
@@ -235,7 +226,7 @@ impl<'a, T: Float> Pass<'a, T> {
                     let mut derivatives = self.tape.0.derivatives.borrow_mut();
                     derivatives.gradients.push((gradient, id));
                 }
-                self.results.insert(id, gradient.clone());
+                self.results.push((id, gradient.clone()));
             }
             match std::mem::replace(&mut node.kind, Kind::Freed) {
                 leaf @ Kind::Variable(_) => {
@@ -364,6 +355,14 @@ impl<'a, T: Float> Pass<'a, T> {
     }
 }
 
+/// The number of node `id` among the variables, if it is one.
+fn variable_number<T: Float>(tape: &Tape<T>, id: NodeId) -> Option<usize> {
+    match tape.0.nodes.borrow()[id].kind {
+        Kind::Variable(number) => Some(number as usize),
+        _ => None,
+    }
+}
+
 /// `relevant[node]` for nodes that a target leads to, targets included.
 fn relevant_nodes<T: Float>(tape: &Tape<T>, last: NodeId, targets: &[NodeId]) -> Vec<bool> {
     let nodes = tape.0.nodes.borrow();
@@ -382,162 +381,4 @@ fn relevant_nodes<T: Float>(tape: &Tape<T>, last: NodeId, targets: &[NodeId]) ->
         }
     }
     relevant
-}
-
-/// The gradient of a value by one of its uses, or by all so far.
-struct Contribution<T: Float> {
-    gradient: Var<T>,
-    /// Whether it is 0 wherever the value is not positive; see [`Op::gates_gradient`].
-    ///
-    /// [`Op::gates_gradient`]: crate::Op::gates_gradient
-    gated: bool,
-}
-
-/// Gradients that wait for their node's turn. A pass over a long chain holds one at a time, so
-/// they live in a small pool that a table of four bytes a node points into.
-struct Pending<T: Float> {
-    slot_of: Vec<u32>,
-    slots: Vec<Option<Contribution<T>>>,
-    free: Vec<u32>,
-}
-
-const NONE: u32 = u32::MAX;
-
-impl<T: Float> Pending<T> {
-    fn new(last: NodeId) -> Self {
-        Pending {
-            slot_of: vec![NONE; last as usize + 1],
-            slots: Vec::new(),
-            free: Vec::new(),
-        }
-    }
-
-    /// Adds a contribution to the gradient of node `id`: the one place where gradients accumulate.
-    fn add(&mut self, id: NodeId, new: Contribution<T>, tracked: bool) -> Result<()> {
-        let slot = self.slot_of[id as usize];
-        if slot == NONE {
-            let slot = self.free.pop().unwrap_or_else(|| {
-                self.slots.push(None);
-                self.slots.len() as u32 - 1
-            });
-            self.slots[slot as usize] = Some(new);
-            self.slot_of[id as usize] = slot;
-            return Ok(());
-        }
-        let slot = &mut self.slots[slot as usize];
-        let Some(sum) = slot.take() else {
-            *slot = Some(new);
-            return Ok(());
-        };
-        let gradient = if tracked {
-            sum.gradient.add(&new.gradient)?
-        } else {
-            Var::constant(sum.gradient.into_value() + new.gradient.value())
-        };
-        let gated = sum.gated && new.gated;
-        *slot = Some(Contribution { gradient, gated });
-        Ok(())
-    }
-
-    fn take(&mut self, id: NodeId) -> Option<Contribution<T>> {
-        let slot = std::mem::replace(&mut self.slot_of[id as usize], NONE);
-        if slot == NONE {
-            return None;
-        }
-        self.free.push(slot);
-        self.slots[slot as usize].take()
-    }
-}
-
-/// The gradients that a reverse pass found.
-pub struct Gradients<T: Float = f32> {
-    tape: Tape<T>,
-    by_node: HashMap<NodeId, Var<T>>,
-}
-
-impl<T: Float> Gradients<T> {
-    /// The gradient with respect to `var`, of its shape.
-    ///
-    /// # Errors
-    /// If the output does not depend on `var`, naming it; never a silent zero.
-    pub fn of(&self, var: &Var<T>) -> Result<&Tensor<T>> {
-        self.get(var).map(Var::value).ok_or_else(|| unmet(var))
-    }
-
-    /// The gradient with respect to `var` as a value that can be differentiated again, if the
-    /// pass ran with [`Reverse::create_graph`].
-    ///
-    /// # Errors
-    /// If the output does not depend on `var`.
-    pub fn var(&self, var: &Var<T>) -> Result<Var<T>> {
-        self.get(var).cloned().ok_or_else(|| unmet(var))
-    }
-
-    /// The gradient with respect to `var`, or `None` if the output does not depend on it.
-    pub fn get(&self, var: &Var<T>) -> Option<&Var<T>> {
-        let same = var.tape().is_some_and(|tape| tape.is_same(&self.tape));
-        var.id()
-            .filter(|_| same)
-            .and_then(|id| self.by_node.get(&id))
-    }
-
-    /// Adds the gradients of another reverse pass over the same tape, as for a loss that is the
-    /// sum of both losses.
-    ///
-    /// ```
-    /// use autograd::Tape;
-    /// use tensor::Tensor;
-    /// let tape = Tape::new();
-    /// let x = tape.variable(Tensor::scalar(3.0));
-    /// let mut total = x.square().backward()?;
-    /// total.accumulate(&x.exp().backward()?)?;
-    /// assert_eq!(total.of(&x)?.item()?, 6.0 + 3f64.exp());
-    /// # Ok::<(), autograd::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// If the passes ran over different tapes.
-    pub fn accumulate(&mut self, other: &Gradients<T>) -> Result<()> {
-        if !self.tape.is_same(&other.tape) {
-            return Err(gradient_error(
-                "accumulate",
-                "the gradients belong to two tapes",
-            ));
-        }
-        for (&id, gradient) in &other.by_node {
-            let sum = match self.by_node.get(&id) {
-                Some(own) => own.add(gradient)?,
-                None => gradient.clone(),
-            };
-            self.by_node.insert(id, sum);
-        }
-        Ok(())
-    }
-
-    /// Takes the gradient out, so that its memory can be written to.
-    ///
-    /// # Errors
-    /// If the output does not depend on `var`, or its gradient was taken before.
-    pub fn take(&mut self, var: &Var<T>) -> Result<Tensor<T>> {
-        let same = var.tape().is_some_and(|tape| tape.is_same(&self.tape));
-        let found = var
-            .id()
-            .filter(|_| same)
-            .and_then(|id| self.by_node.remove(&id));
-        found.map(Var::into_value).ok_or_else(|| unmet(var))
-    }
-}
-
-#[cold]
-fn unmet<T: Float>(var: &Var<T>) -> tensor::Error {
-    gradient_error(
-        "gradient",
-        "there is no gradient: the output does not depend on the value",
-    )
-    .with("value", var.description())
-    .with("shape", var.shape())
-    .fix(
-        "use the value in the computation (without `detach`); for an intermediate value, \
-             name it in `reverse().only(&[…])`",
-    )
 }

@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use tensor::{Error, ErrorKind, Float, Result, Shape, Tensor};
 
-use crate::reverse::{Gradients, Reverse};
+use crate::gradients::Gradients;
+use crate::reverse::Reverse;
 use crate::tape::{Kind, NodeId, Tape};
 
 /// A tensor that operations can be differentiated through.

@@ -2,7 +2,8 @@
 
 use tensor::{Float, Result, Tensor};
 
-use crate::op::{Backward, InputGradients, Inputs, Op, Rule};
+use crate::backward::{Backward, InputGradients};
+use crate::op::{Inputs, Op, Rule};
 use crate::ops::Rule2;
 use crate::samples::OpEntry;
 use crate::saves::Saves;

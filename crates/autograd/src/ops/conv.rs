@@ -7,7 +7,8 @@ use tensor::{
 
 use super::activation::{gated, relu_gradient};
 use super::pool::MaxPool2dGradient;
-use crate::op::{Backward, InputGradients, Inputs, Op};
+use crate::backward::{Backward, InputGradients};
+use crate::op::{Inputs, Op};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
 use crate::var::{Var, keeps_nothing};

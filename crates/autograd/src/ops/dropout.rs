@@ -2,7 +2,8 @@
 
 use tensor::{Float, Result, Tensor};
 
-use crate::op::{Backward, InputGradients, Inputs, Op};
+use crate::backward::{Backward, InputGradients};
+use crate::op::{Inputs, Op};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
 use crate::var::Var;

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use tensor::{Float, Result, Tensor, elementwise_catalogue};
 
-use crate::op::{Backward, InputGradients, Inputs, Op, Rule};
+use crate::backward::{Backward, InputGradients};
+use crate::op::{Inputs, Op, Rule};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
 use crate::var::{Var, unwrap};

@@ -3,7 +3,8 @@
 use tensor::{Axes, Float, Result, Tensor, keepdims};
 
 use super::reduce::with_axes;
-use crate::op::{Backward, InputGradients, Inputs, Op, Rule};
+use crate::backward::{Backward, InputGradients};
+use crate::op::{Inputs, Op, Rule};
 use crate::ops::Rule2;
 use crate::samples::OpEntry;
 use crate::saves::Saves;

@@ -3,7 +3,8 @@
 use tensor::{Float, Pool2dOptions, PoolIndices, Result, Shape, Tensor};
 
 use super::activation::gated;
-use crate::op::{Backward, InputGradients, Inputs, Op};
+use crate::backward::{Backward, InputGradients};
+use crate::op::{Inputs, Op};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
 use crate::var::{Var, keeps_nothing};

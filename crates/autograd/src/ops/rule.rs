@@ -2,7 +2,8 @@
 
 use tensor::{Float, Result, Tensor};
 
-use crate::op::{Backward, InputGradients, Rule};
+use crate::backward::{Backward, InputGradients};
+use crate::op::Rule;
 use crate::saves::Saves;
 use crate::var::Var;
 

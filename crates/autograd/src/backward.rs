@@ -1,0 +1,222 @@
+//! What the derivative of an operation sees, and what it gives.
+
+use std::cell::Cell;
+
+use tensor::{Error, ErrorKind, Float, Result, Shape, Tensor};
+
+use crate::tape::{CONSTANT, Kind, NodeId, Operation, Tape};
+use crate::var::Var;
+
+/// What [`Op::vjp`](crate::Op::vjp) sees of its operation: the saved values, shapes, and which gradients are
+/// wanted.
+pub struct Backward<'a, T: Float> {
+    pub(crate) tape: &'a Tape<T>,
+    pub(crate) id: NodeId,
+    pub(crate) operation: &'a Operation<T>,
+    pub(crate) wanted: &'a [bool],
+    /// Values whose gradients were asked for by name.
+    pub(crate) targets: Option<&'a [NodeId]>,
+    /// Whether `dy` is 0 already where the output is not positive.
+    pub(crate) gated: bool,
+    /// Memory for the list of gradients, used again for every operation.
+    pub(crate) spare: Cell<Vec<Slot<T>>>,
+    /// Whether saved values come back tracked, so that the derivative records itself.
+    pub(crate) tracked: bool,
+}
+
+impl<'a, T: Float> Backward<'a, T> {
+    fn var(&self, value: &Tensor<T>, id: NodeId) -> Var<T> {
+        if self.tracked && id != CONSTANT {
+            Var::tracked(value.clone(), self.tape.clone(), id)
+        } else {
+            Var::constant(value.clone())
+        }
+    }
+
+    /// Saved input `index`.
+    ///
+    /// # Errors
+    /// If [`Op::saves`](crate::Op::saves) does not name it.
+    pub fn input(&self, index: usize) -> Result<Var<T>> {
+        let saves = self.operation.saves;
+        if index >= self.operation.inputs.len() || !saves.has_input(index) {
+            return Err(self
+                .error(format!("input {index} was not saved"))
+                .fix("name it in `Op::saves`"));
+        }
+        let position = (0..index).filter(|&i| saves.has_input(i)).count();
+        Ok(self.var(
+            &self.operation.saved[position],
+            self.operation.inputs[index],
+        ))
+    }
+
+    /// All inputs, which [`Op::saves`](crate::Op::saves) must name; the pattern says how many there are.
+    ///
+    /// # Errors
+    /// If there are any other number, or one was not saved.
+    pub fn inputs<const N: usize>(&self) -> Result<[Var<T>; N]> {
+        let count = self.arity();
+        if count != N {
+            return Err(self.error(format!("the operation has {count} inputs, not {N}")));
+        }
+        let mut inputs: [Option<Var<T>>; N] = [const { None }; N];
+        for (index, input) in inputs.iter_mut().enumerate() {
+            *input = Some(self.input(index)?);
+        }
+        Ok(inputs.map(|input| match input {
+            Some(input) => input,
+            None => unreachable!("every element was set above"),
+        }))
+    }
+
+    /// The number of inputs.
+    pub fn arity(&self) -> usize {
+        self.operation.inputs.len()
+    }
+
+    /// The saved output.
+    ///
+    /// # Errors
+    /// If [`Op::saves`](crate::Op::saves) does not name it.
+    pub fn output(&self) -> Result<Var<T>> {
+        if !self.operation.saves.has_output() {
+            return Err(self
+                .error("the output was not saved")
+                .fix("name it in `Op::saves`"));
+        }
+        match self.operation.saved.last() {
+            Some(output) => Ok(self.var(output, self.id)),
+            None => Err(self.error("the output was not saved")),
+        }
+    }
+
+    /// The shape of input `index`, whose gradient is wanted (see [`Backward::wants`]).
+    ///
+    /// # Errors
+    /// If the input is a constant that was not saved: it needs no gradient, so no shape is kept.
+    pub fn input_shape(&self, index: usize) -> Result<Shape> {
+        match self.operation.inputs.get(index) {
+            Some(&id) if id != CONSTANT => Ok(self.tape.0.nodes.borrow()[id].shape.clone()),
+            _ => Ok(self.input(index)?.shape().clone()),
+        }
+    }
+
+    /// `gradient` summed to the shape of input `index`, which undoes its broadcasting.
+    ///
+    /// # Errors
+    /// Those of [`Var::sum_to`] and [`Backward::input_shape`].
+    pub fn unbroadcast(&self, index: usize, gradient: Var<T>) -> Result<Var<T>> {
+        if let Some(&id) = self.operation.inputs.get(index)
+            && id != CONSTANT
+            && self.tape.0.nodes.borrow()[id].shape == *gradient.shape()
+        {
+            return Ok(gradient);
+        }
+        gradient.sum_to(&self.input_shape(index)?)
+    }
+
+    /// The value whose positive elements alone let a gradient through, if input `index` comes from
+    /// an operation that [gates its gradient](crate::Op::gates_gradient): its output, which is the input
+    /// itself. A gradient that is 0 elsewhere may be given by [`InputGradients::of_gated`].
+    ///
+    /// `None` where somebody else sees the gradient: a hook, a caller who asked for it, or a
+    /// recorded reverse pass.
+    pub fn gate(&self, index: usize) -> Option<Tensor<T>> {
+        let &id = self.operation.inputs.get(index)?;
+        let is_seen = self.tracked
+            || self.targets.is_some_and(|targets| targets.contains(&id))
+            || self.tape.0.has_hooks(id);
+        if id == CONSTANT || is_seen {
+            return None;
+        }
+        let nodes = self.tape.0.nodes.borrow();
+        match &nodes[id].kind {
+            Kind::Operation(producer)
+                if producer.op.gates_gradient() && producer.saves.has_output() =>
+            {
+                producer.saved.last().cloned()
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether `dy` is 0 already where the output is not positive; only ever so for operations
+    /// that [gate their gradient](crate::Op::gates_gradient).
+    pub fn is_gated(&self) -> bool {
+        self.gated
+    }
+
+    /// Whether the gradient of input `index` is wanted.
+    pub fn wants(&self, index: usize) -> bool {
+        self.wanted.get(index).copied().unwrap_or(false)
+    }
+
+    /// Collects gradients; those that nobody wants are not computed.
+    pub fn gradients(&self) -> InputGradients<T> {
+        let mut slots = self.spare.take();
+        slots.clear();
+        slots.extend(self.wanted.iter().map(|&wanted| match wanted {
+            true => Slot::Missing,
+            false => Slot::Unwanted,
+        }));
+        InputGradients { slots }
+    }
+
+    fn error(&self, message: impl Into<String>) -> Error {
+        Error::new(
+            ErrorKind::Gradient,
+            format!("vjp of {}", self.operation.op.name()),
+            message,
+        )
+    }
+}
+
+/// The result of [`Op::vjp`](crate::Op::vjp): one gradient per wanted input.
+pub struct InputGradients<T: Float> {
+    slots: Vec<Slot<T>>,
+}
+
+/// The gradient of one input.
+pub(crate) enum Slot<T: Float> {
+    /// Nobody asks for it.
+    Unwanted,
+    /// It is wanted and was not computed yet.
+    Missing,
+    /// The gradient, and whether it is gated.
+    Given(Var<T>, bool),
+}
+
+impl<T: Float> InputGradients<T> {
+    /// Sets the gradient of input `index` to what `compute` returns; runs it only if that
+    /// gradient is wanted.
+    ///
+    /// # Errors
+    /// Those of `compute`.
+    pub fn of(mut self, index: usize, compute: impl FnOnce() -> Result<Var<T>>) -> Result<Self> {
+        if let Some(slot @ (Slot::Missing | Slot::Given(..))) = self.slots.get_mut(index) {
+            *slot = Slot::Given(compute()?, false);
+        }
+        Ok(self)
+    }
+
+    /// [`InputGradients::of`] for a gradient that is 0 wherever [`Backward::gate`] of this input
+    /// is not positive.
+    ///
+    /// # Errors
+    /// Those of `compute`.
+    pub fn of_gated(
+        mut self,
+        index: usize,
+        compute: impl FnOnce() -> Result<Var<T>>,
+    ) -> Result<Self> {
+        if let Some(slot @ (Slot::Missing | Slot::Given(..))) = self.slots.get_mut(index) {
+            *slot = Slot::Given(compute()?, true);
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn into_slots(self) -> Vec<Slot<T>> {
+        self.slots
+    }
+}

@@ -1,0 +1,111 @@
+//! What a reverse pass finds.
+
+use tensor::{Float, Result, Tensor};
+
+use crate::tape::{NodeId, Tape};
+use crate::var::{Var, gradient_error};
+
+/// The gradients that a reverse pass found.
+pub struct Gradients<T: Float = f32> {
+    tape: Tape<T>,
+    /// By falling place, the order in which a pass finds them.
+    by_node: Vec<(NodeId, Var<T>)>,
+}
+
+impl<T: Float> Gradients<T> {
+    /// `by_node` comes by falling place.
+    pub(crate) fn new(tape: Tape<T>, by_node: Vec<(NodeId, Var<T>)>) -> Self {
+        Gradients { tape, by_node }
+    }
+
+    /// Where the gradient of node `id` is, or would be.
+    fn find(&self, id: NodeId) -> std::result::Result<usize, usize> {
+        self.by_node.binary_search_by(|(other, _)| id.cmp(other))
+    }
+
+    /// The place of the gradient with respect to `var`, if there is one.
+    fn position(&self, var: &Var<T>) -> Option<usize> {
+        let same = var.tape().is_some_and(|tape| tape.is_same(&self.tape));
+        var.id().filter(|_| same).and_then(|id| self.find(id).ok())
+    }
+
+    /// The gradient with respect to `var`, of its shape.
+    ///
+    /// # Errors
+    /// If the output does not depend on `var`, naming it; never a silent zero.
+    pub fn of(&self, var: &Var<T>) -> Result<&Tensor<T>> {
+        self.get(var).map(Var::value).ok_or_else(|| unmet(var))
+    }
+
+    /// The gradient with respect to `var` as a value that can be differentiated again, if the
+    /// pass ran with [`Reverse::create_graph`].
+    ///
+    /// # Errors
+    /// If the output does not depend on `var`.
+    pub fn var(&self, var: &Var<T>) -> Result<Var<T>> {
+        self.get(var).cloned().ok_or_else(|| unmet(var))
+    }
+
+    /// The gradient with respect to `var`, or `None` if the output does not depend on it.
+    pub fn get(&self, var: &Var<T>) -> Option<&Var<T>> {
+        self.position(var).map(|position| &self.by_node[position].1)
+    }
+
+    /// Adds the gradients of another reverse pass over the same tape, as for a loss that is the
+    /// sum of both losses.
+    ///
+    /// ```
+    /// use autograd::Tape;
+    /// use tensor::Tensor;
+    /// let tape = Tape::new();
+    /// let x = tape.variable(Tensor::scalar(3.0));
+    /// let mut total = x.square().backward()?;
+    /// total.accumulate(&x.exp().backward()?)?;
+    /// assert_eq!(total.of(&x)?.item()?, 6.0 + 3f64.exp());
+    /// # Ok::<(), autograd::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the passes ran over different tapes.
+    pub fn accumulate(&mut self, other: &Gradients<T>) -> Result<()> {
+        if !self.tape.is_same(&other.tape) {
+            return Err(gradient_error(
+                "accumulate",
+                "the gradients belong to two tapes",
+            ));
+        }
+        for (id, gradient) in &other.by_node {
+            match self.find(*id) {
+                Ok(position) => {
+                    let own = &mut self.by_node[position].1;
+                    *own = own.add(gradient)?;
+                }
+                Err(position) => self.by_node.insert(position, (*id, gradient.clone())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the gradient out, so that its memory can be written to.
+    ///
+    /// # Errors
+    /// If the output does not depend on `var`, or its gradient was taken before.
+    pub fn take(&mut self, var: &Var<T>) -> Result<Tensor<T>> {
+        let position = self.position(var).ok_or_else(|| unmet(var))?;
+        Ok(self.by_node.remove(position).1.into_value())
+    }
+}
+
+#[cold]
+pub(crate) fn unmet<T: Float>(var: &Var<T>) -> tensor::Error {
+    gradient_error(
+        "gradient",
+        "there is no gradient: the output does not depend on the value",
+    )
+    .with("value", var.description())
+    .with("shape", var.shape())
+    .fix(
+        "use the value in the computation (without `detach`); for an intermediate value, \
+             name it in `reverse().only(&[…])`",
+    )
+}
