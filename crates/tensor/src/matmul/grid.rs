@@ -85,15 +85,11 @@ pub(super) fn pack_region<T: Real>(
     level: Level,
 ) {
     let mut rest = panels;
-    let mut blocks = Vec::with_capacity(region.blocks.len());
     for block in region.blocks.clone() {
-        let len = grid.depth_blocks.range(block).len() * region.panels.len() * grid.width;
-        let (block_panels, others) = rest.split_at_mut(len);
-        rest = others;
-        blocks.push((block, block_panels));
-    }
-    for (block, panels) in blocks {
         let depth = grid.depth_blocks.range(block);
+        let len = depth.len() * region.panels.len() * grid.width;
+        let (panels, others) = rest.split_at_mut(len);
+        rest = others;
         let group = PANELS_PACKED_TOGETHER * depth.len() * grid.width;
         par.for_chunks(panels, group, |index, panels| {
             let first = region.panels.start + index * PANELS_PACKED_TOGETHER;

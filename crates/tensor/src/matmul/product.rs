@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use crate::error::Result;
 use crate::parallel::Par;
 use crate::simd::{Kernel, Level, Real, Simd, dispatch};
@@ -148,7 +150,7 @@ impl<T: Real> Product<'_, T> {
 
     /// Packs blocks of depth of A: one block after the other, the panels of each side by side.
     fn pack_left(&self, blocks: &Range<usize>, mut left: &mut [T]) {
-        let mut parts = Vec::with_capacity(blocks.len());
+        let mut parts: SmallVec<[_; 8]> = SmallVec::with_capacity(blocks.len());
         for block in blocks.clone() {
             let depth = self.grid.depth_blocks.range(block);
             let (part, rest) = left.split_at_mut(depth.len() * self.grid.m);
