@@ -2,7 +2,7 @@
 
 pub use tensor::{Padding, Tensor};
 
-pub use crate::data::{npy, to_categorical};
+pub use crate::data::{RandomFlip, RandomTranslation, npy, to_categorical};
 pub use crate::initializers::Initializer;
 pub use crate::layer::{Layer, LayerOptions};
 pub use crate::layers::{

@@ -1,16 +1,17 @@
 //! Batches: rows gathered in shuffled order, converted and scaled, ahead of their use.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
-use tensor::{Error, Float, Tensor};
+use tensor::{Error, Float, Shape, Tensor};
 
 use super::ahead::Worker;
 use super::array::Array;
+use super::augment::Augment;
 use super::rows::same_rows;
 use crate::error::Result;
 use crate::samples::{Inputs, Targets, gather_targets};
@@ -120,12 +121,48 @@ impl Batches {
     /// memory of those that were used before; which thread makes them changes no bit.
     #[must_use]
     pub fn ahead<T: Float>(&self, epochs: Range<usize>) -> Ahead<T> {
+        self.start(epochs, None)
+    }
+
+    /// [`Batches::ahead`] with each sample changed by `augment`, as random numbers say that the
+    /// sample's row, the epoch and `seed` determine.
+    ///
+    /// ```
+    /// use nn::data::{Batches, RandomFlip};
+    /// use tensor::Tensor;
+    /// let images = Tensor::<f32>::from_fn([8, 1, 2, 1], |at| at[2] as f32)?;
+    /// let batches = Batches::new(&images, &Tensor::<i64>::zeros([8])?, 8)?;
+    /// let mut ahead = batches.ahead_augmented::<f32>(0..1, 1, RandomFlip::horizontal());
+    /// let batch = ahead.next_batch()?.unwrap();
+    /// let (some, others) = ([0.0, 1.0], [1.0, 0.0]);
+    /// let images = batch.inputs.to_vec();
+    /// assert!(images.chunks(2).any(|image| image == some));
+    /// assert!(images.chunks(2).any(|image| image == others));
+    /// # Ok::<(), nn::Error>(())
+    /// ```
+    #[must_use]
+    pub fn ahead_augmented<T: Float>(
+        &self,
+        epochs: Range<usize>,
+        seed: u64,
+        augment: impl Augment<T> + 'static,
+    ) -> Ahead<T> {
+        let augment = Arc::new(augment);
+        self.start(epochs, Some(Augmentation { seed, augment }))
+    }
+
+    fn start<T: Float>(
+        &self,
+        epochs: Range<usize>,
+        augmentation: Option<Augmentation<T>>,
+    ) -> Ahead<T> {
         let maker = || Maker {
             batches: self.clone(),
             epochs: epochs.clone(),
+            epoch: 0,
             order: Vec::new(),
             done: 0,
-            precision: PhantomData,
+            augmentation: augmentation.clone(),
         };
         let rows = self.batch_size.min(self.rows());
         let row_len: usize = self.inputs.sample_shape().iter().product();
@@ -214,10 +251,38 @@ struct Maker<T: Float> {
     batches: Batches,
     /// Those that have not begun.
     epochs: Range<usize>,
-    /// The rows of the current epoch in order, and how many of them are in batches made so far.
+    /// The current one, its rows in order, and how many of them are in batches made so far.
+    epoch: usize,
     order: Vec<usize>,
     done: usize,
-    precision: PhantomData<T>,
+    augmentation: Option<Augmentation<T>>,
+}
+
+/// What changes samples, and the seed of its random numbers.
+#[derive(Clone)]
+struct Augmentation<T: Float> {
+    seed: u64,
+    augment: Arc<dyn Augment<T>>,
+}
+
+impl<T: Float> Augmentation<T> {
+    /// Changes the samples of a batch, which come from these rows.
+    fn apply(&self, epoch: usize, rows: &[usize], inputs: &mut Tensor<T>) {
+        let shape = Shape::from(inputs.shape().get(1..).unwrap_or(&[]));
+        let samples = inputs.make_mut();
+        let len = samples.len() / rows.len().max(1);
+        if len == 0 {
+            return;
+        }
+        for (sample, &row) in samples.chunks_exact_mut(len).zip(rows) {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&self.seed.to_le_bytes());
+            key[8..16].copy_from_slice(&(epoch as u64).to_le_bytes());
+            let mut random = ChaCha8Rng::from_seed(key);
+            random.set_stream(row as u64);
+            self.augment.augment(sample, &shape, &mut random);
+        }
+    }
 }
 
 impl<T: Float> Maker<T> {
@@ -227,12 +292,15 @@ impl<T: Float> Maker<T> {
         if self.done >= self.order.len() {
             let epoch = self.epochs.next()?;
             batches.order(epoch, &mut self.order);
-            self.done = 0;
+            (self.epoch, self.done) = (epoch, 0);
         }
         let end = self.order.len().min(self.done + batches.batch_size);
         let rows = &self.order[self.done..end];
         self.done = end;
-        let made = Self::gather(batches, rows, used);
+        let mut made = Self::gather(batches, rows, used);
+        if let (Ok(batch), Some(augmentation)) = (&mut made, &self.augmentation) {
+            augmentation.apply(self.epoch, rows, &mut batch.inputs);
+        }
         if made.is_err() {
             (self.epochs, self.done) = (0..0, self.order.len());
         }
@@ -255,6 +323,9 @@ impl<T: Float> Maker<T> {
 
 #[cfg(test)]
 mod tests {
+    use rand::RngExt;
+    use tensor::Generator;
+
     use super::*;
 
     /// Rows `r` of `width` bytes `10 · r + column`, modulo 256, beside their numbers.
@@ -301,6 +372,44 @@ mod tests {
                 assert!(sorted.into_iter().eq(0..10));
                 assert_ne!(own, rows[10 * ((epoch + 1) % 3)..][..10]);
             }
+        }
+    }
+
+    #[test]
+    fn what_changes_a_sample_is_that_of_its_row_epoch_and_seed() {
+        // Adds a random number to the first element and the place of the last.
+        let noise = |sample: &mut [f32], shape: &Shape, random: &mut Generator| {
+            assert_eq!(sample.len(), shape.elements());
+            sample[0] += random.random_range(0.0_f32..1.0);
+        };
+        // By row, what was added in an epoch.
+        let added = |batches: &Batches, epoch: usize, seed: u64| {
+            let mut ahead = batches.ahead_augmented::<f32>(epoch..epoch + 1, seed, noise);
+            let mut added = vec![0.0; batches.rows()];
+            while let Some(batch) = ahead.next_batch().unwrap() {
+                let Targets::Labels(labels) = &batch.targets else {
+                    panic!("whole numbers are labels");
+                };
+                for (place, row) in labels.iter().enumerate() {
+                    added[row as usize] = batch.inputs[[place, 0]] - (10 * row) as f32 / 2.0;
+                }
+            }
+            added
+        };
+        let first = added(&numbered(10, 3, 4), 0, 1);
+        assert!(first.iter().all(|added| (0.0..1.0).contains(added)));
+        assert!((1..10).all(|row| first[row] != first[0]));
+        // Neither the order, nor the size of batches, nor the thread that makes them matters.
+        let others = [
+            numbered(10, 3, 4).shuffle(5),
+            numbered(10, 3, 1),
+            numbered(10, SMALLEST_AHEAD, 3).shuffle(7),
+        ];
+        for batches in &others {
+            assert_eq!(added(batches, 0, 1), first);
+        }
+        for (epoch, seed) in [(1, 1), (0, 2)] {
+            assert_ne!(added(&numbered(10, 3, 4), epoch, seed), first);
         }
     }
 

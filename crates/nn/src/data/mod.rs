@@ -10,10 +10,12 @@
 //! | MNIST and its relatives | IDX | [`ImageSet::from_idx`] |
 //!
 //! Images are bytes `[count, height, width, channels]`, and stay bytes until [`Batches`] converts
-//! the few that a step of training needs, on another thread.
+//! the few that a step of training needs, on another thread. There [`Augment`] changes them, if
+//! [`Fit::augment`](crate::training::Fit::augment) says so.
 
 mod ahead;
 mod array;
+mod augment;
 mod batches;
 mod categorical;
 mod elements;
@@ -25,6 +27,7 @@ mod source;
 
 pub use array::Array;
 pub(crate) use array::with_tensor;
+pub use augment::{Augment, Fill, RandomFlip, RandomTranslation};
 pub use batches::{Ahead, Batch, Batches};
 pub use categorical::to_categorical;
 pub use images::{ImageSet, load_idx};

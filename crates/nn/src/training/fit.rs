@@ -7,7 +7,7 @@ use tensor::{Error, Float};
 use super::callbacks::{Callback, Control};
 use super::history::{EpochRecord, History};
 use super::progress::{Progress, Verbosity};
-use crate::data::{Ahead, Array, Batches};
+use crate::data::{Ahead, Array, Augment, Batches};
 use crate::error::Result;
 use crate::model::{Running, Sequential};
 use crate::samples::{self, Inputs};
@@ -26,6 +26,7 @@ pub struct Fit<'a, T: Float = f32> {
     shuffle: bool,
     seed: Option<u64>,
     validation: Validation,
+    augmentations: Vec<Box<dyn Augment<T>>>,
     verbosity: Verbosity,
     callbacks: Vec<Box<dyn Callback<T> + 'a>>,
 }
@@ -52,6 +53,7 @@ impl<'a, T: Float> Fit<'a, T> {
             shuffle: true,
             seed: None,
             validation: Validation::None,
+            augmentations: Vec::new(),
             verbosity: Verbosity::Auto,
             callbacks: Vec::new(),
         }
@@ -83,7 +85,7 @@ impl<'a, T: Float> Fit<'a, T> {
         self
     }
 
-    /// Sets the seed of the orders; by default the model's.
+    /// Sets the seed of the orders and of augmentations; by default the model's.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -99,6 +101,35 @@ impl<'a, T: Float> Fit<'a, T> {
     /// after each epoch.
     pub fn validation_split(mut self, fraction: f64) -> Self {
         self.validation = Validation::Split(fraction);
+        self
+    }
+
+    /// Changes each sample at random before it is trained on, anew in every epoch, on the thread
+    /// that makes batches ahead; several changes happen in the order in which they were added.
+    /// Samples to evaluate on stay as they are. The same seed gives the same bits.
+    ///
+    /// ```
+    /// use nn::prelude::*;
+    /// use tensor::{Generator, Shape};
+    ///
+    /// let mut model = Sequential::new();
+    /// model.add(Flatten::new().input_shape(&[8, 8, 1]));
+    /// model.add(Dense::new(2));
+    /// model.compile(SparseCategoricalCrossentropy::new().from_logits(true), Adam::default(), [Accuracy::new()])?;
+    /// let x = Tensor::<f32>::ones([32, 8, 8, 1])?;
+    /// let y = Tensor::<i64>::zeros([32])?;
+    /// let invert = |sample: &mut [f32], _: &Shape, _: &mut Generator| {
+    ///     sample.iter_mut().for_each(|x| *x = 1.0 - *x);
+    /// };
+    /// let fit = Fit::new()
+    ///     .augment(RandomFlip::horizontal())
+    ///     .augment(RandomTranslation::new([0.1, 0.1]))
+    ///     .augment(invert);
+    /// model.fit(&x, &y, fit.verbosity(Verbosity::Silent))?;
+    /// # Ok::<(), nn::Error>(())
+    /// ```
+    pub fn augment(mut self, augmentation: impl Augment<T> + 'static) -> Self {
+        self.augmentations.push(Box::new(augmentation));
         self
     }
 
@@ -170,15 +201,21 @@ impl<T: Float> Sequential<T> {
             self.checked_targets("validation data", x.shape(), y)?;
         }
         let mut batches = Batches::for_operation("fit", x, y, fit.batch_size)?;
+        let seed = fit.seed.unwrap_or(self.random_seed());
         if fit.shuffle {
-            batches = batches.shuffle(fit.seed.unwrap_or(self.random_seed()));
+            batches = batches.shuffle(seed);
         }
         let mut callbacks = std::mem::take(&mut fit.callbacks);
         for callback in &mut callbacks {
             callback.train_begin(self)?;
         }
         let mut history = History::default();
-        let mut ahead = batches.ahead(fit.initial_epoch..fit.epochs);
+        let epochs = fit.initial_epoch..fit.epochs;
+        let augmentations = std::mem::take(&mut fit.augmentations);
+        let mut ahead = match augmentations.is_empty() {
+            true => batches.ahead(epochs),
+            false => batches.ahead_augmented(epochs, seed, augmentations),
+        };
         for epoch in fit.initial_epoch..fit.epochs {
             for callback in &mut callbacks {
                 callback.epoch_begin(epoch, self)?;
