@@ -56,7 +56,7 @@ struct CustomGradient<F, G> {
 
 /// Constants with the values of `inputs`.
 fn constants<T: Float>(inputs: Inputs<'_, T>) -> Vec<Var<T>> {
-    inputs.all().iter().map(|&input| Var::from(input)).collect()
+    inputs.all().map(Var::from).collect()
 }
 
 fn saved_inputs<T: Float>(at: &Backward<'_, T>) -> Result<Vec<Var<T>>> {

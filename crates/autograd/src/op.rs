@@ -2,7 +2,6 @@
 
 use std::panic::Location;
 
-use smallvec::SmallVec;
 use tensor::{Error, ErrorKind, Float, Result, Shape, Tensor};
 
 use crate::backward::{Backward, InputGradients};
@@ -205,8 +204,7 @@ fn apply<T: Float, O: Op<T>>(
         .fix("call `detach()` on its inputs if no gradient should flow through it"));
     }
     let _span = trace::is_on().then(|| trace::begin(op.name(), None, SpanKind::Operation));
-    let values: SmallVec<[&Tensor<T>; 4]> = inputs.iter().map(|input| input.value()).collect();
-    let value = match op.forward(Inputs { values: &values }) {
+    let value = match op.forward(Inputs { vars: inputs }) {
         Ok(value) => value,
         Err(error) => return Err(error.in_operation(op.name())),
     };
@@ -286,7 +284,7 @@ fn common_tape<'a, T: Float>(name: &str, inputs: &[&'a Var<T>]) -> Result<Option
 /// The input values of [`Op::forward`].
 #[derive(Clone, Copy)]
 pub struct Inputs<'a, T: Float> {
-    values: &'a [&'a Tensor<T>],
+    vars: &'a [&'a Var<T>],
 }
 
 impl<'a, T: Float> Inputs<'a, T> {
@@ -295,17 +293,18 @@ impl<'a, T: Float> Inputs<'a, T> {
     /// # Errors
     /// If there are any other number.
     pub fn exactly<const N: usize>(&self) -> Result<[&'a Tensor<T>; N]> {
-        self.values.try_into().map_err(|_| {
+        match <[&Var<T>; N]>::try_from(self.vars) {
+            Ok(vars) => Ok(vars.map(Var::value)),
             // The operation's name is filled in by `apply`.
-            Error::value(
+            Err(_) => Err(Error::value(
                 "",
-                format!("{N} inputs expected, {} given", self.values.len()),
-            )
-        })
+                format!("{N} inputs expected, {} given", self.vars.len()),
+            )),
+        }
     }
 
     /// The inputs, however many.
-    pub fn all(&self) -> &'a [&'a Tensor<T>] {
-        self.values
+    pub fn all(&self) -> impl ExactSizeIterator<Item = &'a Tensor<T>> + use<'a, T> {
+        self.vars.iter().map(|var| var.value())
     }
 }

@@ -51,7 +51,7 @@ pub(crate) struct Record<T: Float> {
     pub(crate) nodes: RefCell<Nodes<T>>,
     /// How many leaves there are.
     variables: Cell<u32>,
-    /// Names given by [`Tape::scope`]; entry 0 is "no scope".
+    /// Names given by [`Tape::scope`], of the scopes 1, 2, …; 0 is "no scope".
     scopes: RefCell<Vec<Rc<str>>>,
     current_scope: Cell<u32>,
     pub(crate) detect_anomalies: Cell<bool>,
@@ -111,7 +111,7 @@ impl<T: Float> Tape<T> {
         Tape(Rc::new(Record {
             nodes: RefCell::new(Nodes::new()),
             variables: Cell::new(0),
-            scopes: RefCell::new(vec!["".into()]),
+            scopes: RefCell::default(),
             current_scope: Cell::new(0),
             detect_anomalies: Cell::new(false),
             hooks: RefCell::new(HashMap::new()),
@@ -151,7 +151,7 @@ impl<T: Float> Tape<T> {
         let index = {
             let mut scopes = self.0.scopes.borrow_mut();
             scopes.push(name.into());
-            (scopes.len() - 1) as u32
+            scopes.len() as u32
         };
         self.0.current_scope.set(index);
         let result = crate::trace::section(name, body);
@@ -290,7 +290,8 @@ impl<T: Float> Record<T> {
     }
 
     pub(crate) fn has_hooks(&self, id: NodeId) -> bool {
-        self.hooks.borrow().contains_key(&id)
+        let hooks = self.hooks.borrow();
+        !hooks.is_empty() && hooks.contains_key(&id)
     }
 
     /// The hooks of node `id`, in the order of their registration.
@@ -310,7 +311,10 @@ impl<T: Float> Record<T> {
 
     /// The name of the scope with this index; empty outside any.
     pub(crate) fn scope_name(&self, scope: u32) -> Rc<str> {
-        self.scopes.borrow()[scope as usize].clone()
+        match scope.checked_sub(1) {
+            Some(index) => self.scopes.borrow()[index as usize].clone(),
+            None => "".into(),
+        }
     }
 
     /// "`op` (in scope, recorded at file:line:column)", for errors.

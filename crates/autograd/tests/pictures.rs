@@ -153,7 +153,7 @@ fn a_network_is_drawn_forward_and_backward() {
         );
     }
     // Views in derivatives are passed through.
-    assert!(both.iter().all(|item| item.text != "permute"));
+    assert!(both.iter().all(|item| item.text != "transpose"));
     for expected in [
         "input 2×8×8×3",
         "2×6×6×4",

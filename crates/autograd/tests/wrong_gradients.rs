@@ -20,7 +20,7 @@ impl Op<f64> for Candidate {
         "candidate"
     }
     fn forward(&mut self, inputs: Inputs<'_, f64>) -> Result<Tensor<f64>> {
-        (self.forward)(inputs.all())
+        (self.forward)(&inputs.all().collect::<Vec<_>>())
     }
     fn saves(&self) -> Saves {
         Saves::INPUTS | Saves::OUTPUT

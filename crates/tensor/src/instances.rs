@@ -5,12 +5,14 @@
 //! element type, call them through a table of function pointers that exists once for each type.
 
 use crate::conv::ConvKernels;
+use crate::matmul::{ProductKernel, product_kernel};
 use crate::pool::PoolKernels;
 
 /// The kernels of one element type.
 pub struct Kernels<T: 'static> {
     pub(crate) conv: ConvKernels<T>,
     pub(crate) pool: PoolKernels<T>,
+    pub(crate) product: ProductKernel<T>,
 }
 
 /// The types that kernels are compiled for.
@@ -25,6 +27,7 @@ impl Compiled for f32 {
         static KERNELS: Kernels<f32> = Kernels {
             conv: ConvKernels::new().with_winograd(),
             pool: PoolKernels::new(),
+            product: product_kernel::<f32>,
         };
         &KERNELS
     }
@@ -35,6 +38,7 @@ impl Compiled for f64 {
         static KERNELS: Kernels<f64> = Kernels {
             conv: ConvKernels::new(),
             pool: PoolKernels::new(),
+            product: product_kernel::<f64>,
         };
         &KERNELS
     }

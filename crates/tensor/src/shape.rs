@@ -41,6 +41,7 @@ pub(crate) const MAX_RANK: usize = 64;
 
 impl Shape {
     /// The number of axes.
+    #[inline]
     pub fn rank(&self) -> usize {
         self.0.len()
     }
@@ -49,6 +50,7 @@ impl Shape {
     ///
     /// Shapes of existing tensors never overflow this; [`Shape::checked_elements`] is for shapes
     /// that come from outside. Saturates at `usize::MAX`.
+    #[inline]
     pub fn elements(&self) -> usize {
         self.0
             .iter()
@@ -61,6 +63,7 @@ impl Shape {
     /// # Errors
     /// [`ErrorKind::Size`](crate::ErrorKind::Size) if the product overflows `isize::MAX` bytes, or
     /// there are more than 64 axes.
+    #[inline]
     pub fn checked_elements(&self, operation: &str, element_size: usize) -> Result<usize> {
         if self.rank() > MAX_RANK {
             let message = format!(
@@ -90,6 +93,7 @@ impl Shape {
     }
 
     /// Row-major strides.
+    #[inline]
     pub(crate) fn strides(&self) -> Strides {
         // `from_elem` goes element by element.
         let mut strides = match self.rank() {
@@ -105,6 +109,7 @@ impl Shape {
     }
 
     /// Appends an axis of `size` at the end.
+    #[inline]
     pub fn push(&mut self, size: usize) {
         self.0.push(size);
     }
@@ -200,6 +205,7 @@ fn size_from_end(shape: &Shape, distance: usize) -> usize {
 
 impl Deref for Shape {
     type Target = [usize];
+    #[inline]
     fn deref(&self) -> &[usize] {
         &self.0
     }
@@ -311,9 +317,9 @@ impl Axes {
     /// [`ErrorKind::Axis`](crate::ErrorKind::Axis) for an axis that does not exist or is named twice.
     pub fn mask(&self, operation: &str, shape: &Shape) -> Result<SmallVec<[bool; 6]>> {
         let Some(axes) = &self.axes else {
-            return Ok(SmallVec::from_elem(true, shape.rank()));
+            return Ok(same(true, shape.rank()));
         };
-        let mut mask: SmallVec<[bool; 6]> = SmallVec::from_elem(false, shape.rank());
+        let mut mask = same(false, shape.rank());
         for &axis in axes {
             let resolved = shape.axis(operation, axis)?;
             if std::mem::replace(&mut mask[resolved], true) {
@@ -332,16 +338,29 @@ impl Axes {
     /// # Errors
     /// As [`Axes::mask`].
     pub fn reduced(&self, operation: &str, shape: &Shape) -> Result<Shape> {
-        let mask = self.mask(operation, shape)?;
-        Ok(shape
-            .iter()
-            .zip(&mask)
-            .filter_map(|(&size, &reduced)| match (reduced, self.keep) {
-                (false, _) => Some(size),
-                (true, true) => Some(1),
-                (true, false) => None,
-            })
-            .collect())
+        Ok(self.reduced_by(&self.mask(operation, shape)?, shape))
+    }
+
+    /// [`Axes::reduced`] with the mask of these axes.
+    pub(crate) fn reduced_by(&self, mask: &[bool], shape: &Shape) -> Shape {
+        let mut reduced = Shape::default();
+        for (&size, &gone) in shape.iter().zip(mask) {
+            match (gone, self.keep) {
+                (false, _) => reduced.push(size),
+                (true, true) => reduced.push(1),
+                (true, false) => {}
+            }
+        }
+        reduced
+    }
+}
+
+/// The mask of a rank that says the same of every axis.
+fn same(reduced: bool, rank: usize) -> SmallVec<[bool; 6]> {
+    match rank {
+        // `from_elem` goes element by element.
+        ..=6 => SmallVec::from_buf_and_len([reduced; 6], rank),
+        _ => SmallVec::from_elem(reduced, rank),
     }
 }
 

@@ -182,13 +182,16 @@ fn size_class(bytes: usize) -> usize {
 /// `bytes`, which are not 0, of zeros from the allocator.
 fn fresh_zeros(bytes: usize) -> Option<NonNull<u8>> {
     let layout = layout_of(bytes);
-    if bytes < SMALLEST_HUGE {
+    if (SMALLEST_POOLED..SMALLEST_HUGE).contains(&bytes) {
         // SAFETY: the layout has a non-zero size.
         return NonNull::new(unsafe { alloc_zeroed(layout) });
     }
+    // Allocators hand out small blocks faster if they need not clear them.
     // SAFETY: as above.
     let start = NonNull::new(unsafe { alloc(layout) })?;
-    ask_for_huge_pages(start, bytes);
+    if bytes >= SMALLEST_HUGE {
+        ask_for_huge_pages(start, bytes);
+    }
     // SAFETY: the block has `bytes` bytes and is owned here.
     unsafe { start.as_ptr().write_bytes(0, bytes) };
     Some(start)
@@ -266,7 +269,7 @@ impl PoolHandle {
         if bytes >= SMALLEST_POOLED {
             lock().put(start, bytes);
         } else {
-            // SAFETY: allocated by `alloc_zeroed` with this layout, and owned by the caller.
+            // SAFETY: allocated with this layout, and owned by the caller.
             unsafe { dealloc(start.as_ptr(), layout_of(bytes)) };
         }
     }

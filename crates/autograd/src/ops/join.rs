@@ -146,9 +146,9 @@ impl<T: Float> Op<T> for Concat {
         "concat"
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
-        let y = Tensor::concat(inputs.all(), self.axis)?;
+        let y = Tensor::concat(&inputs.all().collect::<Vec<_>>(), self.axis)?;
         let axis = y.shape().axis("concat", self.axis)?;
-        self.sizes = inputs.all().iter().map(|x| x.shape()[axis]).collect();
+        self.sizes = inputs.all().map(|x| x.shape()[axis]).collect();
         Ok(y)
     }
     fn saves(&self) -> Saves {

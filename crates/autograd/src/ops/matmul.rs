@@ -2,6 +2,7 @@
 
 use tensor::{Float, Result, Shape, Tensor};
 
+use super::activation::relu_gradient;
 use crate::backward::{Backward, InputGradients};
 use crate::op::{Inputs, Op};
 use crate::samples::OpEntry;
@@ -40,6 +41,31 @@ impl<T: Float> Var<T> {
             return Matmul.apply(&[&flat, other])?.reshape(shape);
         }
         Matmul.apply(&[self, other])
+    }
+
+    /// `x · weights + bias`, then `max(·, 0)` if `relu`, in one pass over memory: a fully connected
+    /// layer. The weights are `[k, n]` and the bias is `[n]`; of the axes of `self`, the last has
+    /// size `k`. Derivatives: as [`Var::matmul`], and the sum over all rows for the bias. Saves `x`
+    /// and the weights, and the output if there is a rectifier.
+    ///
+    /// # Errors
+    /// As [`Tensor::matmul_bias`], and if `self` is 0-d.
+    #[track_caller]
+    pub fn matmul_bias(&self, weights: &Var<T>, bias: &Var<T>, relu: bool) -> Result<Var<T>> {
+        if self.rank() != 2
+            && let (Some((_, batch)), Some(&columns)) =
+                (self.shape().split_last(), weights.shape().last())
+        {
+            let mut shape = Shape::from(batch);
+            let rows = shape.checked_elements("matmul_bias", 1)?;
+            shape.push(columns);
+            let flat = self.reshape([rows, self.shape()[self.rank() - 1]])?;
+            return flat.matmul_bias(weights, bias, relu)?.reshape(shape);
+        }
+        match relu {
+            true => MatmulBias::<true>.apply(&[self, weights, bias]),
+            false => MatmulBias::<false>.apply(&[self, weights, bias]),
+        }
     }
 
     /// The inner product `Σ aᵢ bᵢ` of two vectors. Derivatives: `dy · b` and `dy · a`.
@@ -134,6 +160,46 @@ impl<T: Float> Op<T> for Matmul {
     }
 }
 
+/// `x · w + b` of matrices, rectified if `RELU`.
+struct MatmulBias<const RELU: bool>;
+
+impl<T: Float, const RELU: bool> Op<T> for MatmulBias<RELU> {
+    fn name(&self) -> &str {
+        match RELU {
+            true => "matmul_bias_relu",
+            false => "matmul_bias",
+        }
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x, w, bias] = inputs.exactly()?;
+        x.matmul_bias(w, bias, RELU)
+    }
+    fn saves(&self) -> Saves {
+        let operands = (Saves::input(0) | Saves::input(1)).for_others();
+        match RELU {
+            true => operands | Saves::OUTPUT,
+            false => operands,
+        }
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        let dz = match RELU {
+            true => &relu_gradient(at, dy)?,
+            false => dy,
+        };
+        at.gradients()
+            .of(0, || dz.matmul(&at.input(1)?.t()))?
+            .of(1, || at.input(0)?.t().matmul(dz))?
+            .of(2, || dz.sum(0))
+    }
+    fn gates_gradient(&self) -> bool {
+        RELU
+    }
+    fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        let depth = inputs.first().and_then(|x| x.last()).copied().unwrap_or(0);
+        2 * (output.elements() as u64).saturating_mul(depth as u64 + 1)
+    }
+}
+
 pub(crate) fn entries() -> Vec<OpEntry> {
     let mut matmul = OpEntry::new(
         "matmul",
@@ -160,6 +226,22 @@ pub(crate) fn entries() -> Vec<OpEntry> {
     }
     vec![
         matmul,
+        OpEntry::new(
+            "matmul_bias",
+            "`x · w + b`, rectified or not",
+            "as `matmul` of `dz`, `db = Σ dz` over the rows, with `dz = dy` where `y > 0`",
+        )
+        .edges("rectified at 0: 0")
+        .sample(&[&[2, 3], &[3, 4], &[4]], |v| {
+            v[0].matmul_bias(&v[1], &v[2], false)
+        })
+        .sample(&[&[2, 2, 3], &[3, 2], &[2]], |v| {
+            v[0].matmul_bias(&v[1], &v[2], false)
+        })
+        .sample_on(-1.9..2.1, &[&[3, 2], &[2, 4], &[4]], |v| {
+            v[0].matmul_bias(&v[1], &v[2], true)
+        })
+        .distinct(),
         OpEntry::new("dot", "`Σ aᵢ bᵢ`", "`da = dy b`, `db = dy a`")
             .sample(&[&[4], &[4]], |v| v[0].dot(&v[1])),
         OpEntry::new("outer", "`yᵢⱼ = aᵢ bⱼ`", "`da = dy · b`, `db = dyᵀ · a`")

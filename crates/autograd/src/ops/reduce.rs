@@ -26,8 +26,9 @@ impl<T: Float> Var<T> {
     #[track_caller]
     pub fn mean(&self, axes: impl Into<Axes>) -> Result<Var<T>> {
         let axes = axes.into();
-        let count = elements_per_result(self.shape(), &axes, "mean")?;
-        Ok(self.sum(axes)? / count as f64)
+        let count = elements_per_result(self.shape(), &axes, "mean")? as f64;
+        let share = 1.0 / count;
+        Mean { axes, share }.apply(&[self])
     }
 
     /// The variance `Σ (x − mean)² / (n − correction)` over `axes`: `correction` 0 for a whole
@@ -174,9 +175,43 @@ impl<T: Float> Op<T> for Sum {
         Saves::NOTHING
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        at.gradients()
+            .of(0, || spread(dy, &self.axes, at.input_shape(0)?))
+    }
+    fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
+        inputs.first().map_or(0, |x| x.elements() as u64)
+    }
+}
+
+/// The gradient `dy` of a sum over `axes`, broadcast back to `shape`.
+fn spread<T: Float>(dy: &Var<T>, axes: &Axes, shape: Shape) -> Result<Var<T>> {
+    // A single number broadcasts to any shape.
+    if dy.rank() == 0 {
+        return dy.broadcast_to(shape);
+    }
+    with_axes(dy, axes, &shape)?.broadcast_to(shape)
+}
+
+/// A sum over axes, times `share`.
+struct Mean {
+    axes: Axes,
+    share: f64,
+}
+
+impl<T: Float> Op<T> for Mean {
+    fn name(&self) -> &str {
+        "mean"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x] = inputs.exactly()?;
+        Ok(x.sum(self.axes.clone())? * T::constant(self.share))
+    }
+    fn saves(&self) -> Saves {
+        Saves::NOTHING
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients().of(0, || {
-            let shape = at.input_shape(0)?;
-            with_axes(dy, &self.axes, &shape)?.broadcast_to(shape)
+            spread(&dy.scale(self.share), &self.axes, at.input_shape(0)?)
         })
     }
     fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {

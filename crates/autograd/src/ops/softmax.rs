@@ -1,6 +1,6 @@
 //! Softmax, its logarithm, and the loss that is their usual end.
 
-use tensor::{Error, Float, Result, Shape, Tensor, keepdims};
+use tensor::{Float, Result, Shape, Tensor, keepdims};
 
 use crate::backward::{Backward, InputGradients};
 use crate::op::{Inputs, Op};
@@ -215,24 +215,7 @@ impl<T: Float> Op<T> for SoftmaxCrossEntropy {
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [scores, targets] = inputs.exactly()?;
-        if scores.shape() != targets.shape() || scores.rank() == 0 {
-            return Err(Error::shape(
-                "softmax_cross_entropy_with",
-                "scores and targets must be rows of equal shape",
-            )
-            .with("scores", scores.shape())
-            .with("targets", targets.shape())
-            .fix("for class numbers, use `softmax_cross_entropy`"));
-        }
-        let terms = scores.log_softmax(-1)?.zip_map(targets, |log, target| {
-            // A score of −∞ has probability 0; at target 0, 0 · ln 0 counts as 0.
-            if target == T::ZERO {
-                T::ZERO
-            } else {
-                -target * log
-            }
-        })?;
-        terms.sum(-1)
+        scores.softmax_cross_entropy_with(targets)
     }
     fn saves(&self) -> Saves {
         Saves::INPUTS
@@ -242,14 +225,43 @@ impl<T: Float> Op<T> for SoftmaxCrossEntropy {
         let dy = dy.expand_dims(-1)?;
         at.gradients()
             .of(0, || {
-                let p = scores.softmax(-1)?;
-                let total = targets.sum(keepdims(-1))?;
-                dy.mul(&p.mul(&total)?.sub(&targets)?)
+                dy.mul(&SoftmaxCrossEntropyGradient.apply(&[&scores, &targets])?)
             })?
             .of(1, || dy.mul(&scores.log_softmax(-1)?.neg()))
     }
     fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
         inputs.first().map_or(0, |x| 5 * x.elements() as u64)
+    }
+}
+
+/// `softmax(x) · Σ t − t`.
+struct SoftmaxCrossEntropyGradient;
+
+impl<T: Float> Op<T> for SoftmaxCrossEntropyGradient {
+    fn name(&self) -> &str {
+        "softmax_cross_entropy_with_gradient"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [scores, targets] = inputs.exactly()?;
+        scores.softmax_cross_entropy_with_gradient(targets)
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        let [scores, targets] = at.inputs()?;
+        let p = scores.softmax(-1)?;
+        let product = dy.mul(&p)?;
+        let sum = product.sum(keepdims(-1))?;
+        at.gradients()
+            .of(0, || {
+                let total = targets.sum(keepdims(-1))?;
+                product.sub(&p.mul(&sum)?)?.mul(&total)
+            })?
+            .of(1, || sum.sub(dy))
+    }
+    fn flops(&self, _inputs: &[&Shape], output: &Shape) -> u64 {
+        5 * output.elements() as u64
     }
 }
 

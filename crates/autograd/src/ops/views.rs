@@ -34,13 +34,10 @@ impl<T: Float> Var<T> {
     #[must_use]
     #[track_caller]
     pub fn t(&self) -> Var<T> {
-        let rank = self.rank();
-        if rank < 2 {
+        if self.rank() < 2 {
             return self.clone();
         }
-        let mut order: Vec<usize> = (0..rank).collect();
-        order.swap(rank - 1, rank - 2);
-        unwrap(Permute { order }.apply(&[self]))
+        unwrap(Transpose.apply(&[self]))
     }
 
     /// Two axes exchanged. Derivative: the gradient with them exchanged back.
@@ -182,6 +179,28 @@ impl<T: Float> Var<T> {
 /// Axis `i` of the result is axis `order[i]`.
 struct Permute {
     order: Vec<usize>,
+}
+
+/// The last two axes exchanged; one of the usual permutations, which needs no list.
+struct Transpose;
+
+impl<T: Float> Op<T> for Transpose {
+    fn name(&self) -> &str {
+        "transpose"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x] = inputs.exactly()?;
+        Ok(x.t())
+    }
+    fn saves(&self) -> Saves {
+        Saves::NOTHING
+    }
+    fn flops(&self, _inputs: &[&Shape], _output: &Shape) -> u64 {
+        0
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        at.gradients().of(0, || Ok(dy.t()))
+    }
 }
 
 fn permuted<E: Element>(x: &Tensor<E>, order: &[usize]) -> Result<Tensor<E>> {

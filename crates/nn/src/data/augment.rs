@@ -153,12 +153,11 @@ pub struct RandomTranslation {
 }
 
 impl RandomTranslation {
-    /// By at most these shares of height and width, which are taken as 0 below 0 and as 1 above 1;
-    /// what appears is the mirrored image.
+    /// By at most these shares of height and width, which are taken as 0 below 0 (or NaN) and as 1
+    /// above 1; what appears is the mirrored image.
     pub fn new(factors: [f64; 2]) -> Self {
         RandomTranslation {
-            // NaN becomes 0 too.
-            factors: factors.map(|factor| factor.max(0.0).min(1.0)),
+            factors: factors.map(|factor| factor.clamp(0.0, 1.0)),
             fill: Fill::Reflect,
         }
     }
@@ -181,6 +180,7 @@ impl<T: Float> Augment<T> for RandomTranslation {
         };
         let by = |axis: usize, size: usize| {
             let share: f64 = draws[axis] * self.factors[axis];
+            // NaN as a whole number is 0.
             (share * size as f64).round() as isize
         };
         let (down, right) = (by(0, height), by(1, width));

@@ -130,10 +130,13 @@ impl<T: Float> Layer<T> for Dense {
     }
 
     fn forward(&self, x: &Var<T>, weights: &[Var<T>], context: &Context) -> Result<Var<T>> {
-        let mut y = x.matmul(&weights[0])?;
-        if let Some(bias) = weights.get(1) {
-            y = y.add(bias)?;
-        }
+        let y = match (weights.get(1), context.activation()) {
+            (Some(bias), ActivationFunction::Relu) => {
+                return Ok(x.matmul_bias(&weights[0], bias, true)?);
+            }
+            (Some(bias), _) => x.matmul_bias(&weights[0], bias, false)?,
+            (None, _) => x.matmul(&weights[0])?,
+        };
         context.activation().apply(&y)
     }
 

@@ -1,11 +1,13 @@
 //! The sequential model: layers, their weights, and what they do together.
 
+mod compiled;
 mod diagnose;
 mod forward;
 mod names;
 mod profile;
 mod summary;
 mod train;
+mod update;
 
 use std::collections::HashSet;
 
@@ -15,11 +17,11 @@ use crate::error::Result;
 use crate::layer::Layer;
 use crate::parameter::{Parameter, Weights};
 
+pub(crate) use compiled::Running;
+pub use compiled::{Compiled, Scores};
 pub use diagnose::NotFinite;
 pub use profile::{Profile, ProfileRow};
 pub use summary::{Summary, SummaryRow};
-pub(crate) use train::Running;
-pub use train::{Compiled, Scores};
 
 /// A stack of layers, each fed by the one before.
 ///

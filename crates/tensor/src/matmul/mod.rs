@@ -39,6 +39,7 @@ pub use matrix::{MatrixMut, MatrixRef};
 pub use multiply::Multiply;
 
 pub(crate) use scratch::with_scratch;
+pub(crate) use tensor_matmul::{ProductKernel, product_kernel};
 
 /// What a kernel does with its output's former contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,12 +4,13 @@ use std::sync::OnceLock;
 
 use crate::element::{Element, Number};
 use crate::error::{Error, Result};
+use crate::float::Float;
 use crate::parallel::Par;
 use crate::shape::Shape;
-use crate::simd::Level;
+use crate::simd::{Level, Real};
 use crate::tensor::Tensor;
 
-use super::MatrixRef;
+use super::{Accum, Epilogue, MatrixMut, MatrixRef, gemm};
 
 impl<T: Number> Tensor<T> {
     /// Matrix product: `C[…, i, j] = Σₚ A[…, i, p] · B[…, p, j]`.
@@ -75,6 +76,14 @@ impl<T: Number> Tensor<T> {
     }
 
     fn matmul_as(&self, operation: &str, other: &Tensor<T>) -> Result<Tensor<T>> {
+        if let (&[m, k], &[depth, n]) = (&self.shape[..], &other.shape[..])
+            && k == depth
+        {
+            // The usual case needs none of what batches need.
+            return product_of(operation, [self, other], [m, n], |left, right, out| {
+                T::product(left, right, out, Par::Threads, Level::best())
+            });
+        }
         if self.rank() == 0 || other.rank() == 0 {
             return Err(Error::shape(operation, "an operand is 0-d")
                 .with("left", &self.shape)
@@ -135,6 +144,94 @@ impl<T: Number> Tensor<T> {
         }
         out.reshape(shape)
     }
+}
+
+impl<T: Float> Tensor<T> {
+    /// `y = x · w + bias`, then `max(y, 0)` if `relu`, in one pass over memory: a fully connected
+    /// layer. `self` is `[rows, k]`, `weights` are `[k, n]`, the bias is `[n]`, the result is
+    /// `[rows, n]`. NaN stays NaN.
+    ///
+    /// ```
+    /// use tensor::Tensor;
+    /// let x = Tensor::from([[1.0_f32, 2.0]]);
+    /// let weights = Tensor::from([[1.0, -1.0], [1.0, -1.0]]);
+    /// let y = x.matmul_bias(&weights, &Tensor::from([0.5, 0.5]), true)?;
+    /// assert_eq!(y, Tensor::from([[3.5, 0.0]]));
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the operands are no matrices that fit, or the bias has not a number for each column, or
+    /// memory for the result cannot be had.
+    pub fn matmul_bias(
+        &self,
+        weights: &Tensor<T>,
+        bias: &Tensor<T>,
+        relu: bool,
+    ) -> Result<Tensor<T>> {
+        let operation = "matmul_bias";
+        let shapes = (&self.shape[..], &weights.shape[..], &bias.shape[..]);
+        let (&[m, k], &[depth, n], &[columns]) = shapes else {
+            return Err(unfit(self, weights, bias));
+        };
+        if k != depth || n != columns {
+            return Err(unfit(self, weights, bias));
+        }
+        let bias = bias.try_contiguous(operation)?;
+        let epilogue = Epilogue {
+            bias: bias.as_slice(),
+            relu,
+        };
+        product_of(operation, [self, weights], [m, n], |left, right, out| {
+            (T::kernels().product)(left, right, epilogue, out)
+        })
+    }
+}
+
+#[cold]
+fn unfit<T: Float>(x: &Tensor<T>, weights: &Tensor<T>, bias: &Tensor<T>) -> Error {
+    Error::shape("matmul_bias", "the operands do not fit together")
+        .with("x", &x.shape)
+        .with("weights", &weights.shape)
+        .with("bias", &bias.shape)
+        .fix("they must be [rows, k], [k, n] and [n]")
+}
+
+/// The entry of `instances` for products with an epilogue.
+pub(crate) type ProductKernel<T> =
+    fn(MatrixRef<'_, T>, MatrixRef<'_, T>, Epilogue<'_, T>, &mut [T]) -> Result<()>;
+
+/// `out = left · right`, finished by `epilogue`.
+pub(crate) fn product_kernel<T: Real>(
+    left: MatrixRef<'_, T>,
+    right: MatrixRef<'_, T>,
+    epilogue: Epilogue<'_, T>,
+    out: &mut [T],
+) -> Result<()> {
+    let out = MatrixMut::row_major(out, [left.rows(), right.columns()])?;
+    let (par, level) = (Par::Threads, Level::best());
+    gemm(left, right, out, Accum::Replace, epilogue, par, level)
+}
+
+/// A new matrix that `multiply` fills from two.
+fn product_of<T: Element>(
+    operation: &str,
+    operands: [&Tensor<T>; 2],
+    shape: [usize; 2],
+    multiply: impl FnOnce(MatrixRef<'_, T>, MatrixRef<'_, T>, &mut [T]) -> Result<()>,
+) -> Result<Tensor<T>> {
+    let [left, right] = operands.map(|x| {
+        let size = [x.shape[0], x.shape[1]];
+        matrix(x, x.offset, size, matrix_strides(x))
+    });
+    let (left, right) = (left?, right?);
+    let mut result = Ok(());
+    let out = Tensor::build(operation, shape, |out| {
+        if !out.is_empty() {
+            result = multiply(left, right, out);
+        }
+    })?;
+    result.map(|()| out)
 }
 
 fn vectors<T: Element>(operation: &str, left: &Tensor<T>, right: &Tensor<T>) -> Result<()> {

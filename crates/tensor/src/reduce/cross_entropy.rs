@@ -82,14 +82,14 @@ impl<T: Float> Tensor<T> {
         let targets = targets.as_slice().unwrap_or_default();
         self.losses(operation, leading, |row, x, largest, log| {
             let targets = &targets[row * x.len()..][..x.len()];
-            let mut loss = T::ZERO;
+            let mut loss = 0.0;
             for (&target, &x) in targets.iter().zip(x) {
                 // Not 0 · ∞.
                 if target != T::ZERO {
-                    loss += target * (log + (largest - x));
+                    loss += (target * (log + (largest - x))).to_f64();
                 }
             }
-            loss
+            T::constant(loss)
         })
     }
 
@@ -104,9 +104,9 @@ impl<T: Float> Tensor<T> {
         let targets = targets.as_slice().unwrap_or_default();
         self.gradients(operation, |row, out, sum| {
             let targets = &targets[row * out.len()..][..out.len()];
-            let scale = sum_of(targets, |y| y) / sum;
+            let total = sum_of(targets, |y| y);
             for (out, &target) in out.iter_mut().zip(targets) {
-                *out = *out * scale - target;
+                *out = *out / sum * total - target;
             }
         })
     }
