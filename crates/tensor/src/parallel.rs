@@ -22,6 +22,11 @@ pub(crate) const BLOCK: usize = 16 * 1024;
 // Bodies are passed on as `dyn`: the machinery of `rayon` is then compiled once an element type,
 // not once a closure, and a call per block costs nothing beside the block.
 impl Par {
+    /// Whether one thread does all: then it is the caller's, which has no other to wait for.
+    fn is_alone(self) -> bool {
+        self == Par::Sequential || rayon::current_num_threads() == 1
+    }
+
     /// Runs `body(block, chunk)` over `out` cut into chunks of `chunk_len` elements.
     pub(crate) fn for_chunks<T: Send>(
         self,
@@ -39,7 +44,7 @@ impl Par {
         body: &(dyn Fn(usize, &mut [T]) + Sync),
     ) {
         let chunk_len = chunk_len.max(1);
-        if self == Par::Sequential || out.len() <= chunk_len {
+        if self.is_alone() || out.len() <= chunk_len {
             out.chunks_mut(chunk_len)
                 .enumerate()
                 .for_each(|(i, chunk)| body(i, chunk));
@@ -71,7 +76,7 @@ impl Par {
         body: &(dyn Fn(usize, &mut [A], &mut [B]) + Sync),
     ) {
         let chunk_len = chunk_len.max(1);
-        if self == Par::Sequential || a.len() <= chunk_len {
+        if self.is_alone() || a.len() <= chunk_len {
             let pairs = a.chunks_mut(chunk_len).zip(b.chunks_mut(chunk_len));
             pairs.enumerate().for_each(|(i, (a, b))| body(i, a, b));
         } else {
@@ -86,7 +91,7 @@ impl Par {
     }
 
     fn for_each_dyn(self, count: usize, body: &(dyn Fn(usize) + Sync)) {
-        if self == Par::Sequential || count <= 1 {
+        if self.is_alone() || count <= 1 {
             (0..count).for_each(body);
         } else {
             (0..count).into_par_iter().for_each(body);
@@ -100,7 +105,7 @@ impl Par {
         body: impl Fn(usize) -> R + Sync + Send,
     ) -> Vec<R> {
         let body: &(dyn Fn(usize) -> R + Sync) = &body;
-        if self == Par::Sequential || count <= 1 {
+        if self.is_alone() || count <= 1 {
             (0..count).map(body).collect()
         } else {
             (0..count).into_par_iter().map(body).collect()

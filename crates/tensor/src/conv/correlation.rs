@@ -125,13 +125,6 @@ impl TapAxis {
         up(-reach).min(end)..end
     }
 
-    /// The targets for which all taps lie on the source.
-    pub(super) fn targets_with_all_taps(&self) -> Range<usize> {
-        let start = self.targets_of_tap(0).start;
-        let end = self.targets_of_tap(self.taps.saturating_sub(1)).end;
-        start.min(end)..end
-    }
-
     /// Source positions from the first tap of the first to the last tap of the last of `targets`,
     /// those outside the source included.
     pub(super) fn span(&self, targets: &Range<usize>) -> usize {
@@ -337,12 +330,6 @@ mod tests {
                     let expected: Vec<_> = (0..axis.targets).filter(|&o| sees(o, tap)).collect();
                     let targets: Vec<_> = axis.targets_of_tap(tap).collect();
                     assert_eq!(targets, expected, "{axis:?} {tap}");
-                }
-                if axis.taps > 0 {
-                    let all = |&o: &usize| axis.taps_of(o).len() == axis.taps;
-                    let expected: Vec<_> = (0..axis.targets).filter(all).collect();
-                    let targets: Vec<_> = axis.targets_with_all_taps().collect();
-                    assert_eq!(targets, expected, "{axis:?}");
                 }
             }
         }

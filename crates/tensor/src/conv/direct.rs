@@ -48,8 +48,8 @@ fn strips<T: Real>(
     let source_channels = job.source_shape.channels;
     let target_channels = job.target_shape.channels;
     let group_len = step.panels.len();
-    for (group, panel) in (0..groups).flat_map(|g| (0..step.panels.count()).map(move |p| (g, p))) {
-        let panel = step.panels.panel(panel);
+    for (group, index) in (0..groups).flat_map(|g| (0..step.panels.count()).map(move |p| (g, p))) {
+        let panel = step.panels.panel(index);
         let filters = &step.filters[group * group_len + panel.start..];
         let first_channel = group * step.correlation.targets + panel.first;
         let tap_len = channels * panel.width;
@@ -86,7 +86,15 @@ fn strips<T: Real>(
             };
             let y = rows.target_start + o * rows.target_step - top;
             let x = columns.target_start + windows.across.start * columns.target_step;
-            let c = y * job.target_shape.row_len() + x * target_channels + first_channel;
+            let c = x * target_channels + first_channel;
+            // Of the next row a share for each panel, so that nothing is written before it is near.
+            let row_len = job.target_shape.row_len();
+            let (row, below) = target[y * row_len..].split_at_mut(row_len);
+            let panels = groups * step.panels.count();
+            let share = row_len / panels * (group * step.panels.count() + index);
+            let below = below.get((rows.target_step - 1) * row_len + share..);
+            let below = below.unwrap_or_default();
+            let ahead = &below[..below.len().min(row_len / panels)];
             let strip = Strip {
                 a: &windows.numbers[a..],
                 a_row: columns.stride * source_channels,
@@ -96,9 +104,9 @@ fn strips<T: Real>(
                 columns: panel.columns,
                 sum: [outer, middle, inner],
                 finish: job.finish(first_channel, panel.columns),
-                ahead: &[],
+                ahead,
             };
-            strip.run(job.level, &mut target[c..]);
+            strip.run(job.level, &mut row[c..]);
         }
     }
 }

@@ -60,5 +60,5 @@ pub(crate) use dispatch::dispatch;
 pub use level::Level;
 pub(crate) use level::{vectorize, vectorize_to_avx2};
 pub(crate) use subnormals::FlushSubnormals;
-pub(crate) use vector::prefetch;
 pub use vector::{Real, Simd, Vector};
+pub(crate) use vector::{prefetch, prefetch_to_second_level};

@@ -1,0 +1,220 @@
+//! The gradient of a depthwise convolution with respect to its filters.
+
+use std::ops::Range;
+
+use crate::conv::correlation::Correlation;
+use crate::conv::depthwise::pixels::{
+    Ahead, Channels, Chunk, ChunkShape, Kind, Pixels, Span, Tile, chunks, tiles,
+};
+use crate::conv::filter_gradient::MOST_PARTS;
+use crate::conv::job::{Execution, ImageShape, input_image, output_image};
+use crate::conv::microkernel::lanes;
+use crate::conv::params::Conv2dParams;
+use crate::conv::statistics::count_multiplications;
+use crate::error::Result;
+use crate::simd::{Kernel, Real, Simd, Vector, dispatch};
+use crate::storage::Buffer;
+
+/// `dw[ky, kx, 0, c] = Σ x[n, oy·s + ky·d − before, …, c] · dy[n, oy, ox, c]`; overwrites `dw`.
+///
+/// As in [`filter_gradient`](crate::conv::filter_gradient), parts of the sum are added in order.
+pub(in crate::conv) fn filter_gradient<T: Real>(
+    params: &Conv2dParams,
+    execution: Execution,
+    x: &[T],
+    dy: &[T],
+    dw: &mut [T],
+) -> Result<()> {
+    if dw.is_empty() {
+        return Ok(());
+    }
+    let Execution { par, level } = execution;
+    let rows = params.batch * params.rows.output;
+    let parts = MOST_PARTS.min(rows).max(1);
+    let taps = params.rows.kernel * params.columns.kernel;
+    let lanes = lanes::<T>(level);
+    let part_len = taps * params.groups.next_multiple_of(lanes);
+    let mut sums = Buffer::unspecified("conv2d_filter_gradient", parts * part_len)?;
+    let correlation = Correlation::depthwise(params, None);
+    par.for_chunks(sums.as_mut_slice(), part_len, |part, sums| {
+        sums.fill(T::ZERO);
+        let rows = part * rows / parts..(part + 1) * rows / parts;
+        count_multiplications([rows.len(), params.columns.output, dw.len()]);
+        for row in rows {
+            dispatch(
+                level,
+                GradientRow {
+                    correlation: &correlation,
+                    x,
+                    x_shape: input_image(params),
+                    dy,
+                    dy_shape: output_image(params),
+                    image: row / params.rows.output,
+                    o: row % params.rows.output,
+                    sums,
+                },
+            );
+        }
+    });
+    for (part, sums) in sums.as_slice().chunks_exact(part_len).enumerate() {
+        for (index, sums) in sums.chunks_exact(lanes).enumerate() {
+            let (vector, tap) = (index / taps, index % taps);
+            let first = vector * lanes;
+            let count = (params.groups - first).min(lanes);
+            let dw = &mut dw[tap * params.groups + first..][..count];
+            if part == 0 {
+                dw.copy_from_slice(&sums[..count]);
+            } else {
+                dw.iter_mut().zip(sums).for_each(|(to, from)| *to += *from);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What one row of outputs adds to the gradient of the filters.
+struct GradientRow<'a, T> {
+    correlation: &'a Correlation,
+    x: &'a [T],
+    x_shape: ImageShape,
+    dy: &'a [T],
+    dy_shape: ImageShape,
+    image: usize,
+    o: usize,
+    /// A vector of channels for each tap, and so on for the next channels: what is added to at a
+    /// time lies together.
+    sums: &'a mut [T],
+}
+
+impl<T: Real> Kernel for GradientRow<'_, T> {
+    type Scalar = T;
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        for chunk in chunks(&self.correlation.columns) {
+            match chunk.shape {
+                ChunkShape::Three => self.pass::<S, 3, 1>(simd, chunk),
+                ChunkShape::ThreeByTwo => self.pass::<S, 3, 2>(simd, chunk),
+                ChunkShape::Two => self.pass::<S, 2, 1>(simd, chunk),
+                ChunkShape::One => self.pass::<S, 1, 1>(simd, chunk),
+            }
+        }
+    }
+}
+
+impl<T: Real> GradientRow<'_, T> {
+    /// What the next row needs that this one does not.
+    #[inline(always)]
+    fn next_rows(&self, vectors: usize) -> [Ahead<T>; 2] {
+        let rows = self.correlation.rows;
+        let below = rows.start(self.o) + (rows.taps.saturating_sub(1) * rows.step + 1) as isize;
+        let below = self.image * self.x_shape.height + below.max(0) as usize;
+        let (x_row, dy_row) = (self.x_shape.row_len(), self.dy_shape.row_len());
+        let x = self.x.as_ptr().wrapping_add(below.saturating_mul(x_row));
+        let dy = (self.image * self.dy_shape.height + self.o + 1) * dy_row;
+        let dy = self.dy.as_ptr().wrapping_add(dy);
+        [
+            Ahead::new(x, rows.stride.saturating_mul(x_row), vectors),
+            Ahead::new(dy, dy_row, vectors),
+        ]
+    }
+
+    /// What the row adds to the taps of `chunk`.
+    #[inline(always)]
+    fn pass<S: Simd, const TAPS: usize, const STRIDE: usize>(&mut self, simd: S, chunk: Chunk) {
+        let lanes = T::Vector::<S>::LANES;
+        let all = self.dy_shape.channels;
+        let columns = self.correlation.columns;
+        let downs = self.correlation.rows.taps_of(self.o);
+        let mut ahead = self.next_rows(columns.targets * all.div_ceil(lanes));
+        for tile in tiles(columns.targets) {
+            let span = Span::under(&columns, self.x_shape.width, tile, chunk);
+            for first in (0..all).step_by(lanes) {
+                let count = (all - first).min(lanes);
+                let place = Place {
+                    chunk,
+                    tile,
+                    span,
+                    channels: Channels { first, count },
+                };
+                // Constants, each with code of its own.
+                match span.kind::<TAPS, STRIDE>(tile, count == lanes) {
+                    Kind::Whole => {
+                        self.tile::<S, TAPS, STRIDE>(simd, &downs, &place, Kind::Whole);
+                    }
+                    Kind::Edge => self.tile::<S, TAPS, STRIDE>(simd, &downs, &place, Kind::Edge),
+                    Kind::Parts => {
+                        self.tile::<S, TAPS, STRIDE>(simd, &downs, &place, Kind::Parts);
+                    }
+                }
+                ahead.iter_mut().for_each(|ahead| ahead.fetch(tile.count));
+            }
+        }
+    }
+
+    /// What the targets at `place`, whose kind is `kind`, add.
+    #[inline(always)]
+    fn tile<S: Simd, const TAPS: usize, const STRIDE: usize>(
+        &mut self,
+        simd: S,
+        downs: &Range<usize>,
+        place: &Place,
+        kind: Kind,
+    ) {
+        let Correlation { rows, columns, .. } = self.correlation;
+        let &Place {
+            chunk,
+            tile,
+            span,
+            channels,
+        } = place;
+        let lanes = T::Vector::<S>::LANES;
+        let row = self.image * self.dy_shape.height + self.o;
+        let dy = &self.dy[row * self.dy_shape.row_len()..];
+        let dy = Pixels::new(dy, self.dy_shape, Span::of(tile), channels);
+        let top = rows.start(self.o);
+        for down in downs.clone() {
+            let y = (top + (down * rows.step) as isize) as usize;
+            let row = self.image * self.x_shape.height + y;
+            let x = &self.x[row * self.x_shape.row_len()..];
+            let x = Pixels::new(x, self.x_shape, span, channels);
+            let mut sums = [[T::Vector::<S>::zero(simd); CHAINS]; TAPS];
+            // SAFETY: the caller has found the kind of this place, and `dy` has a pixel for each
+            // target.
+            unsafe {
+                x.for_windows::<S, TAPS, STRIDE>(
+                    simd,
+                    tile.count,
+                    kind,
+                    #[inline(always)]
+                    |target, window| {
+                        let dy = dy.load(simd, target, false, kind);
+                        for tap in 0..TAPS {
+                            let sum = &mut sums[tap][target % CHAINS];
+                            *sum = window[tap].mul_add(dy, *sum);
+                        }
+                    },
+                );
+            }
+            let taps = rows.taps * columns.taps;
+            let vector = channels.first / lanes;
+            let first = vector * taps + down * columns.taps + chunk.first;
+            let known = self.sums[first * lanes..].chunks_exact_mut(lanes);
+            for (known, sum) in known.zip(sums) {
+                let sum = T::Vector::<S>::load(simd, known) + (sum[0] + sum[1]);
+                sum.store(known);
+            }
+        }
+    }
+}
+
+/// Sums of a tap that are kept apart, as chains of additions.
+const CHAINS: usize = 2;
+
+/// Some targets, in some channels, through some taps.
+struct Place {
+    chunk: Chunk,
+    tile: Tile,
+    span: Span,
+    channels: Channels,
+}
