@@ -48,8 +48,8 @@ fn strips<T: Real>(
     let source_channels = job.source_shape.channels;
     let target_channels = job.target_shape.channels;
     let group_len = step.panels.len();
-    for (group, index) in (0..groups).flat_map(|g| (0..step.panels.count()).map(move |p| (g, p))) {
-        let panel = step.panels.panel(index);
+    for (group, panel) in (0..groups).flat_map(|g| (0..step.panels.count()).map(move |p| (g, p))) {
+        let panel = step.panels.panel(panel);
         let filters = &step.filters[group * group_len + panel.start..];
         let first_channel = group * step.correlation.targets + panel.first;
         let tap_len = channels * panel.width;
@@ -87,14 +87,15 @@ fn strips<T: Real>(
             let y = rows.target_start + o * rows.target_step - top;
             let x = columns.target_start + windows.across.start * columns.target_step;
             let c = x * target_channels + first_channel;
-            // Of the next row a share for each panel, so that nothing is written before it is near.
+            // The first panel fetches the row below for all, so that nothing is written before it
+            // is near.
             let row_len = job.target_shape.row_len();
             let (row, below) = target[y * row_len..].split_at_mut(row_len);
-            let panels = groups * step.panels.count();
-            let share = row_len / panels * (group * step.panels.count() + index);
-            let below = below.get((rows.target_step - 1) * row_len + share..);
-            let below = below.unwrap_or_default();
-            let ahead = &below[..below.len().min(row_len / panels)];
+            let below = below.get((rows.target_step - 1) * row_len..);
+            let ahead = match below {
+                Some(below) if first_channel == 0 => &below[..below.len().min(row_len)],
+                _ => &[],
+            };
             let strip = Strip {
                 a: &windows.numbers[a..],
                 a_row: columns.stride * source_channels,

@@ -10,7 +10,7 @@ use crate::conv::depthwise;
 use crate::conv::direct::is_contiguous;
 use crate::conv::im2col;
 use crate::conv::job::{Block, Execution, ImageShape, Patches, input_image, output_image};
-use crate::conv::microkernel::{Finish, Loop, Strip};
+use crate::conv::microkernel::{Finish, Loop, Strip, fitting};
 use crate::conv::params::Conv2dParams;
 use crate::conv::statistics::count_multiplications;
 use crate::conv::windows::{Windows, for_windows};
@@ -50,8 +50,9 @@ pub(super) fn filter_gradient<T: Real>(
     if patches == Patches::Depthwise {
         return depthwise::filter_gradient(params, execution, x, dy, dw);
     }
-    let Execution { par, level } = execution;
+    let par = execution.par;
     let correlation = Correlation::forward(params);
+    let level = fitting::<T>(execution.level, correlation.targets);
     let panels = correlation.panels::<T>(level);
     let sum = Sum {
         level,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use crate::conv::correlation::{Correlation, Panels};
-use crate::conv::microkernel::Finish;
+use crate::conv::microkernel::{Finish, fitting};
 use crate::conv::params::Conv2dParams;
 use crate::conv::statistics::count_multiplications;
 use crate::conv::{depthwise, direct, im2col};
@@ -209,6 +209,10 @@ fn run<T: Real>(
         return Ok(());
     }
     let Execution { par, level } = execution;
+    let level = match correlations {
+        [first, ..] if patches != Patches::Depthwise => fitting::<T>(level, first.targets),
+        _ => level,
+    };
     let packed_len = |c: &Correlation| c.groups * c.panels::<T>(level).len();
     let mut packed = Buffer::unspecified(operation, correlations.iter().map(packed_len).sum())?;
     let mut rest = packed.as_mut_slice();
@@ -256,6 +260,9 @@ fn run<T: Real>(
 const BLOCK_MULTIPLICATIONS: usize = 1 << 20;
 /// Numbers of the source under a block, so that it stays in the second-level cache.
 const BLOCK_SOURCE: usize = 32 << 10;
+/// Numbers of the target in a block, so that its rows are still there when the next panel of
+/// channels is computed.
+const BLOCK_TARGET: usize = 64 << 10;
 
 /// Cuts `target` into blocks by the geometry alone and runs `body` on each.
 fn for_blocks<T: Real>(
@@ -300,7 +307,8 @@ fn for_blocks<T: Real>(
     } else {
         let by_work = BLOCK_MULTIPLICATIONS.saturating_mul(height) / per_image;
         let by_source = BLOCK_SOURCE.saturating_mul(height) / job.source_shape.len().max(1);
-        let rows = by_work.max(by_source).clamp(1, height);
+        let by_target = BLOCK_TARGET / row_len;
+        let rows = by_work.max(by_source.min(by_target)).clamp(1, height);
         par.for_chunks(target, image_len, |image, target| {
             par.for_chunks(target, rows * row_len, |i, target| {
                 let images = image..image + 1;

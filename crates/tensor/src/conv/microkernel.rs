@@ -73,6 +73,16 @@ pub(super) fn lanes<T: Real>(level: Level) -> usize {
     bytes / size_of::<T>()
 }
 
+/// The level for products of so many columns: `level`, or AVX2 if half a vector is enough, which
+/// then computes as many rows in half the time.
+pub(super) fn fitting<T: Real>(level: Level, columns: usize) -> Level {
+    if level == Level::Avx512 && columns <= lanes::<T>(Level::Avx2) {
+        Level::Avx2
+    } else {
+        level
+    }
+}
+
 /// Columns of a full panel: two vectors.
 pub(super) fn panel_width<T: Real>(level: Level) -> usize {
     2 * lanes::<T>(level)
@@ -240,6 +250,10 @@ struct Ahead<T> {
     step: usize,
 }
 
+/// Rows of `a` that are addressed from one pointer: so few that an instruction can do it, and
+/// addresses are no chain of additions from row to row.
+const GROUP: usize = 4;
+
 /// The sums of one tile whose first row of `a` is at `a`; each begins with what `start` has for
 /// its column.
 ///
@@ -261,7 +275,11 @@ unsafe fn sums<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
         for j in 0..middle.count {
             // SAFETY: the caller vouches for every address that the loops reach.
             unsafe {
-                let mut a = a.add(i * outer.a + j * middle.a);
+                let a = a.add(i * outer.a + j * middle.a);
+                let mut groups = [a; MOST_ROWS.div_ceil(GROUP)];
+                for group in 0..ROWS.div_ceil(GROUP) {
+                    groups[group] = a.add(group * GROUP * a_row);
+                }
                 let mut b = strip.b.as_ptr().add(i * outer.b + j * middle.b);
                 for _ in 0..inner.count {
                     prefetch(ahead.next);
@@ -271,12 +289,17 @@ unsafe fn sums<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
                         columns[v] = T::Vector::<S>::load_pointer(simd, b.add(v * lanes));
                     }
                     for row in 0..ROWS {
-                        let factor = T::Vector::<S>::splat(simd, *a.add(row * a_row));
+                        let factor = T::Vector::<S>::splat(
+                            simd,
+                            *groups[row / GROUP].add(row % GROUP * a_row),
+                        );
                         for v in 0..VECTORS {
                             sums[row][v] = factor.mul_add(columns[v], sums[row][v]);
                         }
                     }
-                    a = a.wrapping_add(inner.a);
+                    for group in 0..ROWS.div_ceil(GROUP) {
+                        groups[group] = groups[group].wrapping_add(inner.a);
+                    }
                     b = b.wrapping_add(inner.b);
                 }
             }

@@ -82,8 +82,10 @@ impl<T: Real + Compiled> ConvKernels<T> {
 /// Pairs of channels whose transformed filters stay in a cache; larger ones are fetched from
 /// memory, …
 const NEAR_CHANNEL_PAIRS: usize = 128 << 10;
-/// … which so few tiles do not pay back.
-const FEW_TILES: usize = 64;
+/// … which fewer tiles than these do not pay back: outputs or input gradients …
+const FEW_TILES: usize = 16;
+/// … and filter gradients, whose sums are fetched and stored besides.
+const FEW_GRADIENT_TILES: usize = 64;
 
 /// What runs.
 #[derive(Clone, Copy)]
@@ -184,7 +186,7 @@ fn plan<T: Real + Compiled>(params: &Conv2dParams, task: &Task) -> Result<Plan<T
     let Task {
         operation,
         correlation,
-        shapes: [source, outputs],
+        shapes: [source, _],
         ..
     } = task;
     let patches = |wanted| {
@@ -201,7 +203,7 @@ fn plan<T: Real + Compiled>(params: &Conv2dParams, task: &Task) -> Result<Plan<T
         ConvAlgorithm::Direct => patches(Patches::InPlace),
         ConvAlgorithm::Winograd => winograd(operation, params, Tile::Four)?,
         ConvAlgorithm::Winograd2x2 => winograd(operation, params, Tile::Two)?,
-        ConvAlgorithm::Auto => match winograd_that_pays(params, *outputs) {
+        ConvAlgorithm::Auto => match winograd_that_pays(params, task) {
             Some(plan) => plan,
             None if product_pays(params, task) => Plan::Product,
             None if correlation.columns.targets < NARROW && !is_depthwise(params) => {
@@ -225,7 +227,8 @@ fn product_pays(params: &Conv2dParams, task: &Task) -> bool {
 }
 
 /// The tile that multiplies least, if that outweighs the transforms.
-fn winograd_that_pays<T: Compiled>(params: &Conv2dParams, outputs: ImageShape) -> Option<Plan<T>> {
+fn winograd_that_pays<T: Compiled>(params: &Conv2dParams, task: &Task) -> Option<Plan<T>> {
+    let outputs = task.shapes[1];
     if !winograd::is_possible(params) || params.in_channels.min(params.out_channels) < 8 {
         return None;
     }
@@ -244,7 +247,11 @@ fn winograd_that_pays<T: Compiled>(params: &Conv2dParams, outputs: ImageShape) -
         return None;
     }
     let channel_pairs = params.in_channels * params.out_channels;
-    if channel_pairs > NEAR_CHANNEL_PAIRS && params.batch * tiles(tile) < FEW_TILES {
+    let few = match task.direction {
+        ConvDirection::Forward | ConvDirection::InputGradient => FEW_TILES,
+        ConvDirection::FilterGradient => FEW_GRADIENT_TILES,
+    };
+    if channel_pairs > NEAR_CHANNEL_PAIRS && params.batch * tiles(tile) < few {
         return None;
     }
     Plan::winograd(tile)
