@@ -205,11 +205,14 @@ impl<T: Element> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn make_mut(&mut self) -> &mut [T] {
-        let unique = Arc::get_mut(&mut self.storage).is_some();
-        if !unique || !self.is_contiguous() {
-            *self = self
-                .copied("make_mut")
-                .unwrap_or_else(|error| panic!("{error}"));
+        self.try_make_mut("make_mut")
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`Tensor::make_mut`], with an error of `operation` where memory is short.
+    pub(crate) fn try_make_mut(&mut self, operation: &str) -> Result<&mut [T]> {
+        if !self.is_unique() {
+            *self = self.copied(operation)?;
         }
         let range = if self.is_empty() {
             0..0
@@ -217,7 +220,7 @@ impl<T: Element> Tensor<T> {
             self.offset..self.offset + self.len()
         };
         match Arc::get_mut(&mut self.storage) {
-            Some(buffer) => &mut buffer.as_mut_slice()[range],
+            Some(buffer) => Ok(&mut buffer.as_mut_slice()[range]),
             None => unreachable!("the copy made above has one owner"),
         }
     }

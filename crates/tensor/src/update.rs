@@ -34,7 +34,7 @@ impl<T: Float> Tensor<T> {
     pub fn update<const N: usize>(
         &mut self,
         gradient: &Tensor<T>,
-        mut slots: [&mut Tensor<T>; N],
+        slots: [&mut Tensor<T>; N],
         rule: impl Fn(T, T, [T; N]) -> (T, [T; N]) + Copy + Send + Sync,
     ) -> Result<()> {
         let mismatch = |what: &str, shape: &crate::Shape| {
@@ -52,25 +52,12 @@ impl<T: Float> Tensor<T> {
         let Some(gradient) = gradient.as_slice() else {
             return Ok(());
         };
-        self.own("update")?;
-        for slot in &mut slots {
-            slot.own("update")?;
+        let parameter = self.try_make_mut("update")?;
+        let mut states: [&mut [T]; N] = std::array::from_fn(|_| &mut [][..]);
+        for (state, slot) in states.iter_mut().zip(slots) {
+            *state = slot.try_make_mut("update")?;
         }
-        step(
-            Level::best(),
-            self.make_mut(),
-            gradient,
-            slots.map(|slot| slot.make_mut()),
-            rule,
-        );
-        Ok(())
-    }
-
-    /// Copies the elements if somebody else can see them, so that `make_mut` need not.
-    fn own(&mut self, operation: &str) -> Result<()> {
-        if !self.is_unique() {
-            *self = self.copied(operation)?;
-        }
+        step(Level::best(), parameter, gradient, states, rule);
         Ok(())
     }
 }
