@@ -19,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 OURS = "Tapir"
-PEERS_IN_RUST = ["candle"]
+PEERS_IN_RUST = ["candle", "burn"]
 SIZES = dict(height=100, width=100, channels=3, classes=6, batch=32, threads=2, steps=20)
 COLUMNS = ["train_ms_min", "train_ms_median", "infer_ms_min", "infer_ms_median", "peak_rss_mib"]
 
