@@ -3,9 +3,13 @@
 //! A request takes the smallest block that is large enough. What a large block has beyond that is
 //! cut off and stays in the pool; neighbours that are released become one block again. So a step
 //! of a training whose sizes differ lives in little more than it uses at once.
+//!
+//! Small blocks are many but of few sizes, each of which has its list for good; large blocks and
+//! parts are few, and lie in sorted lists. So a steady step asks nothing of the allocator for its
+//! bookkeeping either.
 
 use std::alloc::dealloc;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ptr::NonNull;
 
 use super::{MemoryStatistics, layout_of};
@@ -17,26 +21,33 @@ const SMALLEST_PART: usize = 1 << 20;
 
 /// A block that nobody uses, and the tick of its release.
 struct Block {
-    start: NonNull<u8>,
+    bytes: usize,
     released: u64,
+    start: NonNull<u8>,
 }
 
 // SAFETY: a block in the pool is owned by the pool alone.
 unsafe impl Send for Block {}
 
-/// A part of a block that was cut, by the address of its start.
+/// A part of a block that was cut.
 #[derive(Clone, Copy)]
 struct Part {
+    /// The address of its start.
+    at: usize,
     bytes: usize,
     /// Start and size of what the allocator gave.
     whole: (usize, usize),
     free: bool,
 }
 
-/// Released blocks by size.
+/// Released blocks.
 pub(super) struct Pool {
-    blocks: BTreeMap<usize, Vec<Block>>,
-    parts: BTreeMap<usize, Part>,
+    /// Those below [`SMALLEST_PART`] by size, in the order of their release.
+    small: BTreeMap<usize, VecDeque<Block>>,
+    /// The others: by size, those of one size in the order of their release.
+    large: Vec<Block>,
+    /// By address.
+    parts: Vec<Part>,
     tick: u64,
     statistics: MemoryStatistics,
 }
@@ -45,11 +56,17 @@ fn address(start: NonNull<u8>) -> usize {
     start.addr().get()
 }
 
+/// Where the part at this address is among `parts`, or would be.
+fn place_of(parts: &[Part], at: usize) -> Result<usize, usize> {
+    parts.binary_search_by_key(&at, |part| part.at)
+}
+
 impl Pool {
     pub(super) const fn new() -> Self {
         Pool {
-            blocks: BTreeMap::new(),
-            parts: BTreeMap::new(),
+            small: BTreeMap::new(),
+            large: Vec::new(),
+            parts: Vec::new(),
             tick: 0,
             statistics: MemoryStatistics {
                 live_bytes: 0,
@@ -73,11 +90,12 @@ impl Pool {
         } else {
             usize::MAX
         };
-        let mut fitting = self.blocks.range_mut(bytes..=most);
-        let found = fitting.find_map(|(&size, blocks)| Some((blocks.pop()?, size)));
-        let found = found.map(|(block, size)| {
-            self.statistics.cached_bytes -= size;
-            (block.start, self.cut(block.start, bytes, size))
+        let mut fitting = self.small.range_mut(bytes..=most);
+        // The one released last is the most likely to be in a cache.
+        let small = fitting.find_map(|(_, blocks)| blocks.pop_back());
+        let found = small.or_else(|| self.take_large(bytes, most)).map(|block| {
+            self.statistics.cached_bytes -= block.bytes;
+            (block.start, self.cut(block.start, bytes, block.bytes))
         });
         let statistics = &mut self.statistics;
         statistics.live_bytes += found.map_or(bytes, |(_, size)| size);
@@ -97,15 +115,21 @@ impl Pool {
         let at = address(start);
         let rest = size - bytes;
         if bytes < SMALLEST_PART || rest < SMALLEST_PART {
-            if let Some(part) = self.parts.get_mut(&at) {
-                part.free = false;
+            if let Ok(place) = place_of(&self.parts, at) {
+                self.parts[place].free = false;
             }
             return size;
         }
-        let whole = self.parts.get(&at).map_or((at, size), |part| part.whole);
-        let part = |bytes, free| Part { bytes, whole, free };
-        self.parts.insert(at, part(bytes, false));
-        self.parts.insert(at + bytes, part(rest, true));
+        let old = self.remove_part(at);
+        let whole = old.map_or((at, size), |part| part.whole);
+        for (at, bytes, free) in [(at, bytes, false), (at + bytes, rest, true)] {
+            self.insert_part(Part {
+                at,
+                bytes,
+                whole,
+                free,
+            });
+        }
         // SAFETY: `bytes < size`, and the block is one allocation or a part of one.
         let start = unsafe { start.add(bytes) };
         self.keep(start, rest);
@@ -121,55 +145,81 @@ impl Pool {
 
     /// The block with its neighbours of the same allocation that are free.
     fn joined(&mut self, mut start: NonNull<u8>, mut bytes: usize) -> (NonNull<u8>, usize) {
-        let Some(part) = self.parts.remove(&address(start)) else {
+        let Some(part) = self.remove_part(address(start)) else {
             return (start, bytes);
         };
         let is_neighbour = |other: &Part| other.free && other.whole == part.whole;
-        let next = address(start) + bytes;
-        if let Some(after) = self.parts.get(&next).copied().filter(is_neighbour) {
-            self.parts.remove(&next);
-            self.take_block(next, after.bytes);
+        // Where the part was; those around it lie before and after.
+        let place = place_of(&self.parts, part.at).unwrap_or_else(|place| place);
+        let after = self.parts.get(place).copied().filter(is_neighbour);
+        if let Some(after) = after.filter(|after| after.at == part.at + bytes) {
+            self.parts.remove(place);
+            self.take_part(after.at);
             bytes += after.bytes;
         }
-        let before = self.parts.range(..address(start)).next_back();
-        let before = before.map(|(&at, &before)| (at, before));
-        if let Some((at, before)) = before.filter(|(_, before)| is_neighbour(before))
-            && let Some(block) = self.take_block(at, before.bytes)
+        let before = self.parts[..place].last().copied().filter(is_neighbour);
+        if let Some(before) = before
+            && let Some(block) = self.take_part(before.at)
         {
-            self.parts.remove(&at);
+            self.parts.remove(place - 1);
             (start, bytes) = (block.start, before.bytes + bytes);
         }
-        if (address(start), bytes) != part.whole {
+        let at = address(start);
+        if (at, bytes) != part.whole {
             let free = true;
-            self.parts.insert(
-                address(start),
-                Part {
-                    bytes,
-                    free,
-                    ..part
-                },
-            );
+            self.insert_part(Part {
+                at,
+                bytes,
+                free,
+                ..part
+            });
         }
         (start, bytes)
+    }
+
+    fn insert_part(&mut self, part: Part) {
+        let place = place_of(&self.parts, part.at).unwrap_or_else(|place| place);
+        self.parts.insert(place, part);
+    }
+
+    fn remove_part(&mut self, at: usize) -> Option<Part> {
+        let place = place_of(&self.parts, at).ok()?;
+        Some(self.parts.remove(place))
     }
 
     fn keep(&mut self, start: NonNull<u8>, bytes: usize) {
         self.tick += 1;
         self.statistics.cached_bytes += bytes;
-        let released = self.tick;
-        let blocks = self.blocks.entry(bytes).or_default();
-        blocks.push(Block { start, released });
+        let block = Block {
+            bytes,
+            released: self.tick,
+            start,
+        };
+        if bytes < SMALLEST_PART {
+            self.small.entry(bytes).or_default().push_back(block);
+        } else {
+            self.large.insert(self.larger_than(bytes), block);
+        }
     }
 
-    /// Takes the released block at `at` out of the pool.
-    fn take_block(&mut self, at: usize, bytes: usize) -> Option<Block> {
-        let blocks = self.blocks.get_mut(&bytes)?;
-        let position = blocks.iter().position(|block| address(block.start) == at)?;
-        let block = blocks.remove(position);
-        if blocks.is_empty() {
-            self.blocks.remove(&bytes);
-        }
-        self.statistics.cached_bytes -= bytes;
+    /// Where the large blocks of more bytes begin.
+    fn larger_than(&self, bytes: usize) -> usize {
+        self.large.partition_point(|block| block.bytes <= bytes)
+    }
+
+    /// The smallest large block of at least `bytes`, if it has at most `most`; of several the one
+    /// released last.
+    fn take_large(&mut self, bytes: usize, most: usize) -> Option<Block> {
+        let first = self.large.partition_point(|block| block.bytes < bytes);
+        let size = self.large.get(first)?.bytes;
+        (size <= most).then(|| self.large.remove(self.larger_than(size) - 1))
+    }
+
+    /// Takes the part at `at`, which is released, out of the pool.
+    fn take_part(&mut self, at: usize) -> Option<Block> {
+        let is_it = |block: &Block| address(block.start) == at;
+        let block = self.large.remove(self.large.iter().position(is_it)?);
+        self.statistics.cached_bytes -= block.bytes;
         Some(block)
     }
 
@@ -191,21 +241,28 @@ impl Pool {
 
     /// Gives the longest unused block back that is not a part; `false` if there is none.
     pub(super) fn release_oldest(&mut self) -> bool {
-        let oldest = self
-            .blocks
-            .iter()
-            .flat_map(|(&bytes, blocks)| blocks.iter().map(move |block| (block, bytes)))
-            .filter(|(block, _)| !self.parts.contains_key(&address(block.start)))
-            .min_by_key(|(block, _)| block.released)
-            .map(|(block, bytes)| (address(block.start), bytes));
-        let Some((at, bytes)) = oldest else {
+        let tick = |blocks: &VecDeque<Block>| blocks.front().map(|block| block.released);
+        let small = self.small.values_mut().filter(|blocks| !blocks.is_empty());
+        let small = small.min_by_key(|blocks| tick(blocks));
+        let parts = &self.parts;
+        let is_whole = |block: &Block| place_of(parts, address(block.start)).is_err();
+        let large = self.large.iter().enumerate();
+        let large = large.filter(|(_, block)| is_whole(block));
+        let large = large.min_by_key(|(_, block)| block.released);
+        let large = large.map(|(place, block)| (place, block.released));
+        let oldest = match (small, large) {
+            (Some(small), large) if large.is_none_or(|(_, other)| tick(small) < Some(other)) => {
+                small.pop_front()
+            }
+            (_, Some((place, _))) => Some(self.large.remove(place)),
+            _ => None,
+        };
+        let Some(block) = oldest else {
             return false;
         };
-        let Some(block) = self.take_block(at, bytes) else {
-            return false;
-        };
+        self.statistics.cached_bytes -= block.bytes;
         // SAFETY: the block is whole, so it was allocated with this layout; the pool owns it.
-        unsafe { dealloc(block.start.as_ptr(), layout_of(bytes)) };
+        unsafe { dealloc(block.start.as_ptr(), layout_of(block.bytes)) };
         true
     }
 }
