@@ -2,7 +2,7 @@
 
 use crate::conv::correlation::{Correlation, Panel, Panels};
 use crate::parallel::Par;
-use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
+use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch, prefetch};
 
 impl Correlation {
     /// Packs filters `[height, width, channels in / groups, channels out]` into `panels` for each
@@ -30,24 +30,22 @@ impl Correlation {
                     let tap = self.rows.filter_tap(tap / self.columns.taps) * kernel_width
                         + self.columns.filter_tap(tap % self.columns.taps);
                     let tap = &filters[tap * inputs * row_len..][..inputs * row_len];
+                    let start = if self.transposed {
+                        panel.first * row_len + group * outputs
+                    } else {
+                        group * outputs + panel.first
+                    };
+                    let tap = Tap {
+                        filters: &tap[start..],
+                        row_len,
+                        depth: self.channels,
+                        panel,
+                        packed,
+                    };
                     if self.transposed {
-                        let start = panel.first * row_len + group * outputs;
-                        let filters = &tap[start..];
-                        let turned = Turned {
-                            filters,
-                            row_len,
-                            depth: self.channels,
-                            panel,
-                            packed,
-                        };
-                        dispatch(level, turned);
-                        continue;
-                    }
-                    for (channel, row) in packed.chunks_exact_mut(panel.width).enumerate() {
-                        let (row, padding) = row.split_at_mut(panel.columns);
-                        let start = channel * row_len + group * outputs + panel.first;
-                        row.copy_from_slice(&tap[start..][..panel.columns]);
-                        padding.fill(T::ZERO);
+                        dispatch(level, Turned(tap));
+                    } else {
+                        dispatch(level, Straight(tap));
                     }
                 }
             });
@@ -55,16 +53,50 @@ impl Correlation {
     }
 }
 
-/// `packed[p][i] = filters[i][p]` for `p` below `depth` and the columns `i` of a panel; zeros in
-/// the columns that fill it up.
-struct Turned<'a, T> {
+/// One tap's filters for one panel.
+struct Tap<'a, T> {
     filters: &'a [T],
     /// From one row of `filters` to the next.
     row_len: usize,
+    /// Rows of the panel.
     depth: usize,
     panel: Panel,
     packed: &'a mut [T],
 }
+
+/// `packed[p][i] = filters[p][i]` for `p` below `depth` and the columns `i` of a panel; zeros in
+/// the columns that fill it up.
+struct Straight<'a, T>(Tap<'a, T>);
+
+impl<T: Real> Kernel for Straight<'_, T> {
+    type Scalar = T;
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        /// Rows lie too far apart for the processor to look ahead by itself.
+        const AHEAD: usize = 16;
+        let lanes = T::Vector::<S>::LANES;
+        let Tap {
+            filters,
+            row_len,
+            depth,
+            panel,
+            packed,
+        } = self.0;
+        let rows = packed.chunks_exact_mut(panel.width).take(depth);
+        for (p, row) in rows.enumerate() {
+            let from = &filters[p * row_len..][..panel.columns];
+            let next = from.as_ptr().wrapping_add(AHEAD * row_len);
+            for (v, target) in row.chunks_exact_mut(lanes).enumerate() {
+                prefetch(next.wrapping_add(v * lanes));
+                T::Vector::<S>::load_partial(simd, &from[v * lanes..]).store(target);
+            }
+        }
+    }
+}
+
+/// As [`Straight`], with `filters[i][p]`.
+struct Turned<'a, T>(Tap<'a, T>);
 
 impl<T: Real> Kernel for Turned<'_, T> {
     type Scalar = T;
@@ -72,26 +104,32 @@ impl<T: Real> Kernel for Turned<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let side = T::Vector::<S>::SIDE;
-        let Panel { columns, width, .. } = self.panel;
-        let (whole_columns, whole_depth) = (columns / side * side, self.depth / side * side);
+        let Tap {
+            filters,
+            row_len,
+            depth,
+            panel: Panel { columns, width, .. },
+            packed,
+        } = self.0;
+        let (whole_columns, whole_depth) = (columns / side * side, depth / side * side);
         for first in (0..whole_columns).step_by(side) {
-            let rows = &self.filters[first * self.row_len..];
+            let rows = &filters[first * row_len..];
             for p in (0..whole_depth).step_by(side) {
                 let mut sources = [rows.as_ptr(); 8];
                 for (i, source) in sources.iter_mut().enumerate().take(side) {
-                    *source = rows[i * self.row_len + p..][..side].as_ptr();
+                    *source = rows[i * row_len + p..][..side].as_ptr();
                 }
-                let target = &mut self.packed[p * width + first..][..(side - 1) * width + side];
+                let target = &mut packed[p * width + first..][..(side - 1) * width + side];
                 // SAFETY: the slices have just been cut to what the block reads and writes.
                 unsafe {
                     T::Vector::<S>::transpose(simd, &sources, target.as_mut_ptr(), width);
                 }
             }
         }
-        for (p, row) in self.packed.chunks_exact_mut(width).enumerate() {
+        for (p, row) in packed.chunks_exact_mut(width).enumerate() {
             let first = if p < whole_depth { whole_columns } else { 0 };
             for i in first..columns {
-                row[i] = self.filters[i * self.row_len + p];
+                row[i] = filters[i * row_len + p];
             }
             row[columns..].fill(T::ZERO);
         }

@@ -79,8 +79,14 @@ impl<T: Real> Row<'_, '_, T> {
         let source = self.source.as_ptr().wrapping_add(below);
         let target_len = self.target.len();
         let target = self.target.as_ptr().wrapping_add(target_len);
+        // Of several phases the first fetches for all.
+        let source_len = if rows.target_start + columns.target_start == 0 {
+            rows.stride * row_len
+        } else {
+            0
+        };
         [
-            Ahead::new(source, rows.stride * row_len, vectors),
+            Ahead::new(source, source_len, vectors),
             Ahead::new(target, target_len / columns.target_step, vectors),
         ]
     }
