@@ -111,6 +111,29 @@ impl<T: Float> Var<T> {
         FilterGradient {
             options: *options,
             filters: filters.into(),
+            bias: false,
+        }
+        .apply(&[self, gradient])
+    }
+
+    /// [`Var::conv2d_filter_gradient`] and, in one row more, the gradient with respect to a bias:
+    /// rows `[height · width · channels in / groups + 1, channels out]`. Derivatives:
+    /// `conv2d_input_gradient` by the first rows for the input, and `conv2d_bias` with the last one
+    /// for the gradient.
+    ///
+    /// # Errors
+    /// As [`Tensor::conv2d_filter_and_bias_gradient`].
+    #[track_caller]
+    pub fn conv2d_filter_and_bias_gradient(
+        &self,
+        gradient: &Var<T>,
+        filters: &[usize],
+        options: &Conv2dOptions,
+    ) -> Result<Var<T>> {
+        FilterGradient {
+            options: *options,
+            filters: filters.into(),
+            bias: true,
         }
         .apply(&[self, gradient])
     }
@@ -173,14 +196,55 @@ fn algorithm<T: Float>(
     Some(params.algorithm::<T>(direction).ok()?.name())
 }
 
-/// Of the images (input 0) and the filters (input 1), from the gradient of what they gave.
+/// Of the images (input 0), the filters (input 1) and, unless there is none, the bias (input 2),
+/// from the gradient of what they gave.
 fn gradients<T: Float>(
     at: &Backward<'_, T>,
     dy: &Var<T>,
     options: &Conv2dOptions,
 ) -> Result<InputGradients<T>> {
+    let gradients = input_gradient(at, dy, options)?;
+    if at.arity() == 3 && at.wants(1) && at.wants(2) {
+        let (x, filters) = (at.input(0)?, at.input_shape(1)?);
+        let [dw, db] = filter_and_bias_gradients(&x, dy, &filters, options)?;
+        return gradients.of(1, || Ok(dw))?.of(2, || Ok(db));
+    }
+    let gradients = gradients.of(1, || {
+        let x = at.input(0)?;
+        x.conv2d_filter_gradient(dy, &at.input_shape(1)?, options)
+    })?;
+    match at.arity() {
+        3 => gradients.of(2, || dy.sum([0, 1, 2])),
+        _ => Ok(gradients),
+    }
+}
+
+/// Both from one pass over `dy`.
+fn filter_and_bias_gradients<T: Float>(
+    x: &Var<T>,
+    dy: &Var<T>,
+    filters: &Shape,
+    options: &Conv2dOptions,
+) -> Result<[Var<T>; 2]> {
+    let rows = x.conv2d_filter_and_bias_gradient(dy, filters, options)?;
+    split_rows(&rows, filters)
+}
+
+/// The gradients with respect to filters and bias from rows that hold both.
+fn split_rows<T: Float>(rows: &Var<T>, filters: &Shape) -> Result<[Var<T>; 2]> {
+    let last = filters[..3].iter().product::<usize>();
+    let dw = rows.slice_axis(0, ..-1)?.reshape(filters)?;
+    Ok([dw, rows.index_axis(0, last)?])
+}
+
+/// Of the images (input 0), if wanted, through their gate if they have one.
+fn input_gradient<T: Float>(
+    at: &Backward<'_, T>,
+    dy: &Var<T>,
+    options: &Conv2dOptions,
+) -> Result<InputGradients<T>> {
     let gate = at.gate(0);
-    let gradients = if gate.is_some() {
+    if gate.is_some() {
         at.gradients().of_gated(0, || {
             let op = InputGradient {
                 options: *options,
@@ -188,16 +252,12 @@ fn gradients<T: Float>(
                 gate,
             };
             op.apply(&[dy, &at.input(1)?])
-        })?
+        })
     } else {
         at.gradients().of(0, || {
             dy.conv2d_input_gradient(&at.input(1)?, &at.input_shape(0)?, options)
-        })?
-    };
-    gradients.of(1, || {
-        let x = at.input(0)?;
-        x.conv2d_filter_gradient(dy, &at.input_shape(1)?, options)
-    })
+        })
+    }
 }
 
 struct Conv2d {
@@ -263,7 +323,7 @@ impl<T: Float> Op<T> for Conv2dBias {
         } else {
             dy.clone()
         };
-        gradients(at, &dz, &self.options)?.of(2, || dz.sum([0, 1, 2]))
+        gradients(at, &dz, &self.options)
     }
     fn gates_gradient(&self) -> bool {
         self.relu
@@ -324,7 +384,7 @@ impl<T: Float> Op<T> for Conv2dPool {
             gate: None,
         };
         let dz = dz.apply(&[dy])?;
-        gradients(at, &dz, &self.options)?.of(2, || dz.sum([0, 1, 2]))
+        gradients(at, &dz, &self.options)
     }
     fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {
         algorithm::<T>(
@@ -388,6 +448,8 @@ impl<T: Float> Op<T> for InputGradient<T> {
 struct FilterGradient {
     options: Conv2dOptions,
     filters: Shape,
+    /// Whether the sums of the gradient follow in a last row.
+    bias: bool,
 }
 
 impl<T: Float> Op<T> for FilterGradient {
@@ -396,26 +458,39 @@ impl<T: Float> Op<T> for FilterGradient {
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x, dy] = inputs.exactly()?;
+        if self.bias {
+            return x.conv2d_filter_and_bias_gradient(dy, &self.filters, &self.options);
+        }
         x.conv2d_filter_gradient(dy, &self.filters, &self.options)
     }
     fn saves(&self) -> Saves {
         Saves::INPUTS.for_others()
     }
     fn vjp(&self, at: &Backward<'_, T>, ddw: &Var<T>) -> Result<InputGradients<T>> {
+        let (ddw, ddb) = match self.bias {
+            true => {
+                let [filters, bias] = split_rows(ddw, &self.filters)?;
+                (filters, Some(bias))
+            }
+            false => (ddw.clone(), None),
+        };
         at.gradients()
             .of(0, || {
                 let dy = at.input(1)?;
-                dy.conv2d_input_gradient(ddw, &at.input_shape(0)?, &self.options)
+                dy.conv2d_input_gradient(&ddw, &at.input_shape(0)?, &self.options)
             })?
-            .of(1, || at.input(0)?.conv2d(ddw, &self.options))
+            .of(1, || match &ddb {
+                Some(ddb) => at.input(0)?.conv2d_bias(&ddw, ddb, false, &self.options),
+                None => at.input(0)?.conv2d(&ddw, &self.options),
+            })
     }
     fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {
         let shapes = [inputs[0], &self.filters];
         algorithm::<T>(ConvDirection::FilterGradient, shapes, &self.options)
     }
-    fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+    fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
         match inputs {
-            [x, _] => flops([x, output], &self.options),
+            [x, _] => flops([x, &self.filters], &self.options),
             _ => 0,
         }
     }
@@ -491,6 +566,14 @@ pub(crate) fn entries() -> Vec<OpEntry> {
         )
         .sample(&[odd_shapes[0], output], move |v| {
             v[0].conv2d_filter_gradient(&v[1], &[2, 3, 2, 3], &odd)
+        }),
+        OpEntry::new(
+            "conv2d_filter_and_bias_gradient",
+            "`dw` of `conv2d` and, in one row more, `Σ dy`, linear in `x` and `dy`",
+            "`conv2d_input_gradient(dy, dw)` for `x`, `conv2d_bias(x, dw, db)` for `dy`",
+        )
+        .sample(&[odd_shapes[0], output], move |v| {
+            v[0].conv2d_filter_and_bias_gradient(&v[1], &[2, 3, 2, 3], &odd)
         }),
         OpEntry::new(
             "conv_transpose2d",

@@ -171,7 +171,57 @@ impl<T: Float> Tensor<T> {
         );
         build(operation, params.filter_shape(), |dw| {
             let kernel = T::kernels().conv.filter_gradient;
-            kernel(&params, Execution::best(), slice(&x), slice(&dy), dw)
+            kernel(
+                &params,
+                Execution::best(),
+                slice(&x),
+                slice(&dy),
+                dw,
+                &mut [],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// [`Tensor::conv2d_filter_gradient`] and, as one row more below it, the gradient with respect to
+    /// a bias, `db[o] = Σ dy[n, i, j, o]`, from one pass over `gradient` where the algorithm allows.
+    /// The rows `[height · width · channels in / groups + 1, channels out]` are those of the
+    /// convolution as a product of patches that end with a 1.
+    ///
+    /// ```
+    /// use tensor::{Conv2dOptions, Tensor};
+    /// let x = Tensor::from_vec(vec![1.0_f32, 2.0, 3.0, 4.0], [1, 1, 4, 1])?;
+    /// let dy = Tensor::from_vec(vec![1.0, 10.0, 100.0], [1, 1, 3, 1])?;
+    /// let rows = x.conv2d_filter_and_bias_gradient(&dy, &[1, 2, 1, 1], &Conv2dOptions::new())?;
+    /// assert_eq!(rows.to_vec(), [321.0, 432.0, 111.0]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Tensor::conv2d_filter_gradient`].
+    pub fn conv2d_filter_and_bias_gradient(
+        &self,
+        gradient: &Tensor<T>,
+        filters: &[usize],
+        options: &Conv2dOptions,
+    ) -> Result<Tensor<T>> {
+        let operation = "conv2d_filter_gradient";
+        let params = Conv2dParams::resolve(operation, self.shape(), filters, options)?;
+        check_gradient(operation, gradient.shape(), &params)?;
+        let (x, dy) = (
+            self.try_contiguous(operation)?,
+            gradient.try_contiguous(operation)?,
+        );
+        let columns = params.out_channels;
+        let patch = params.filter_shape()[..3].iter().product::<usize>();
+        build(operation, Shape::from([patch + 1, columns]), |rows| {
+            let (dw, db) = rows.split_at_mut(patch * columns);
+            let kernel = T::kernels().conv.filter_gradient;
+            let execution = Execution::best();
+            if !kernel(&params, execution, slice(&x), slice(&dy), dw, db)? {
+                db.copy_from_slice(slice(&dy.sum([0, 1, 2])?));
+            }
+            Ok(())
         })
     }
 }

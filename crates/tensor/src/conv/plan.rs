@@ -29,7 +29,7 @@ pub(crate) struct ConvKernels<T: 'static> {
     pub(crate) forward: Forward<T>,
     pub(crate) forward_pooled: ForwardPooled<T>,
     pub(crate) input_gradient: InputGradient<T>,
-    pub(crate) filter_gradient: Linear<T>,
+    pub(crate) filter_gradient: FilterGradient<T>,
     /// [`Conv2dParams::algorithm`].
     pub(crate) algorithm: fn(&Conv2dParams, ConvDirection) -> Result<ConvAlgorithm>,
     /// F(4×4, 3×3) and F(2×2, 3×3), for types that have them.
@@ -44,12 +44,14 @@ type ForwardPooled<T> =
 /// Parameters, output's gradient, filters, gate, input's gradient.
 type InputGradient<T> =
     fn(&Conv2dParams, Execution, &[T], &[T], Option<&[T]>, &mut [T]) -> Result<()>;
-/// Parameters, two operands, result.
-type Linear<T> = fn(&Conv2dParams, Execution, &[T], &[T], &mut [T]) -> Result<()>;
+/// Parameters, input, output's gradient, filters' gradient, and the bias' or an empty slice; returns
+/// whether it computed that too.
+type FilterGradient<T> =
+    fn(&Conv2dParams, Execution, &[T], &[T], &mut [T], &mut [T]) -> Result<bool>;
 
 struct WinogradKernels<T: 'static> {
     correlate: winograd::Correlate<T>,
-    filter_gradient: Linear<T>,
+    filter_gradient: FilterGradient<T>,
 }
 
 impl<T: Real + Compiled> ConvKernels<T> {
@@ -400,21 +402,26 @@ fn close<T: Real>(execution: Execution, gate: Option<&[T]>, dx: &mut [T]) {
     });
 }
 
-/// The gradient with respect to the filters; overwrites `dw`.
+/// The gradient with respect to the filters; overwrites `dw`. Where the algorithm sums `dy` over all
+/// pixels on the way, `db` becomes that sum.
 fn filter_gradient<T: Real + Compiled>(
     params: &Conv2dParams,
     execution: Execution,
     x: &[T],
     dy: &[T],
     dw: &mut [T],
-) -> Result<()> {
+    db: &mut [T],
+) -> Result<bool> {
     let plan = plan(params, &Task::new(params, ConvDirection::FilterGradient))?;
     plan.count(params);
     match plan {
         Plan::Patches(patches) => {
-            filter_gradient::filter_gradient(params, execution, patches, x, dy, dw)
+            filter_gradient::filter_gradient(params, execution, patches, x, dy, dw)?;
         }
-        Plan::Product => product::filter_gradient(params, execution, x, dy, dw),
-        Plan::Winograd(_, kernels) => (kernels.filter_gradient)(params, execution, x, dy, dw),
+        Plan::Product => product::filter_gradient(params, execution, x, dy, dw)?,
+        Plan::Winograd(_, kernels) => {
+            return (kernels.filter_gradient)(params, execution, x, dy, dw, db);
+        }
     }
+    Ok(false)
 }

@@ -86,8 +86,19 @@ impl<T: Real + Compiled> Problem<T> {
         .unwrap();
         (T::kernels().conv.input_gradient)(&params, execution, &self.dy, &self.w, None, &mut dx)
             .unwrap();
-        (T::kernels().conv.filter_gradient)(&params, execution, &self.x, &self.dy, &mut dw)
-            .unwrap();
+        let mut db = poison(params.out_channels);
+        let kernel = T::kernels().conv.filter_gradient;
+        if kernel(&params, execution, &self.x, &self.dy, &mut dw, &mut db).unwrap() {
+            for (channel, &sum) in db.iter().enumerate() {
+                let column = self.dy.iter().skip(channel).step_by(params.out_channels);
+                let expected = column.map(|dy| dy.to_f64()).sum::<f64>();
+                let largest = self.dy.len() as f64 / params.out_channels as f64;
+                assert!(
+                    (sum.to_f64() - expected).abs() <= 1e-6 * largest,
+                    "sum of channel {channel}: {sum:?}, not {expected}"
+                );
+            }
+        }
         let mut gated = poison(self.dx.len());
         (T::kernels().conv.input_gradient)(
             &params,

@@ -9,31 +9,30 @@ use crate::conv::job::{Execution, input_image, output_image};
 use crate::conv::microkernel::{Finish, Loop, Strip, lanes};
 use crate::conv::params::Conv2dParams;
 use crate::conv::statistics::count_multiplications;
-use crate::conv::winograd::Tiling;
 use crate::conv::winograd::minimal::Minimal;
 use crate::conv::winograd::tiles::{
     Chunk, Fetch, TransformFilterGradient, TransformGradient, TransformInput,
 };
+use crate::conv::winograd::{FEWEST_SUMMED_TILES, Tiling};
 use crate::error::Result;
 use crate::matmul::with_scratch;
 use crate::parallel::BLOCK;
 use crate::simd::{Level, Real, dispatch};
 use crate::storage::Buffer;
 
-/// Overwrites `dw`.
+/// Overwrites `dw`, and `db` by the sums of `dy` over all pixels; `db` may be empty.
 pub(in crate::conv) fn filter_gradient<T: Real, M: Minimal>(
     params: &Conv2dParams,
     execution: Execution,
     x: &[T],
     dy: &[T],
     dw: &mut [T],
-) -> Result<()> {
-    if dw.is_empty() {
-        return Ok(());
-    }
+    db: &mut [T],
+) -> Result<bool> {
     if dy.is_empty() {
         dw.fill(T::ZERO);
-        return Ok(());
+        db.fill(T::ZERO);
+        return Ok(true);
     }
     let Execution { par, level } = execution;
     let (channels, outputs) = (params.in_channels, params.out_channels);
@@ -49,21 +48,28 @@ pub(in crate::conv) fn filter_gradient<T: Real, M: Minimal>(
         dy,
         tiling: PhantomData,
     };
-    let tiling = Tiling::new::<M>(params.batch, output_image(params), widths);
+    let tiling = Tiling::new::<M>(
+        params.batch,
+        output_image(params),
+        widths,
+        FEWEST_SUMMED_TILES,
+    );
     let [images, rows] = tiling.block();
     let blocks_down = tiling.rows.div_ceil(rows);
     let blocks = params.batch.div_ceil(images) * blocks_down;
-    let part_len = M::POINTS * panels.len();
+    let filters_len = M::POINTS * panels.len();
+    let part_len = filters_len + widths[1];
     let parts = MOST_PARTS.min(blocks).min((PARTS_LEN / part_len).max(1));
     let mut sums = Buffer::unspecified("conv2d_filter_gradient", parts * part_len)?;
     par.for_chunks(sums.as_mut_slice(), part_len, |part, sums| {
         sums.fill(T::ZERO);
+        let (filters, bias) = sums.split_at_mut(filters_len);
         for block in part * blocks / parts..(part + 1) * blocks / parts {
             let image = block / blocks_down * images;
             let row = block % blocks_down * rows;
             let images = image..(image + images).min(params.batch);
             for chunk in tiling.chunks(images, row..(row + rows).min(tiling.rows)) {
-                sum.add(&chunk, sums);
+                sum.add(&chunk, filters, bias);
             }
         }
     });
@@ -77,6 +83,8 @@ pub(in crate::conv) fn filter_gradient<T: Real, M: Minimal>(
                 .for_each(|(to, from)| *to += *from);
         }
     });
+    let (total, bias) = total.split_at_mut(filters_len);
+    db.copy_from_slice(&bias[..db.len()]);
     for index in 0..panels.count() {
         let panel = panels.panel(index);
         let u = &mut total[M::POINTS * panel.start..][..M::POINTS * panels.panel_len(index)];
@@ -90,7 +98,7 @@ pub(in crate::conv) fn filter_gradient<T: Real, M: Minimal>(
             dw[panel.first..panel.first + panel.columns].copy_from_slice(&u[..panel.columns]);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 struct Sum<'a, T, M> {
@@ -117,8 +125,8 @@ impl<T: Real, M: Minimal> Sum<'_, T, M> {
         Fetch { parts }
     }
 
-    /// Adds the products of one chunk of tiles.
-    fn add(&self, chunk: &Chunk, sums: &mut [T]) {
+    /// Adds the products of one chunk of tiles, and the sums of its gradient.
+    fn add(&self, chunk: &Chunk, sums: &mut [T], bias: &mut [T]) {
         let tiles = chunk.tiles.len();
         let [v_width, w_width] = self.widths;
         let (v_len, w_len) = (M::POINTS * tiles * v_width, M::POINTS * tiles * w_width);
@@ -126,10 +134,11 @@ impl<T: Real, M: Minimal> Sum<'_, T, M> {
         count_multiplications([M::POINTS, tiles, channels, self.params.out_channels]);
         let correlation = Correlation::forward(self.params);
         with_scratch(
-            v_len + w_len + M::POINTS * channels,
+            v_len + w_len + w_width + M::POINTS * channels,
             |scratch: &mut [T]| {
                 let (v, scratch) = scratch.split_at_mut(v_len);
-                let (w, patch) = scratch.split_at_mut(w_len);
+                let (w, scratch) = scratch.split_at_mut(w_len);
+                let (pixel_sums, patch) = scratch.split_at_mut(w_width);
                 let transform_input = TransformInput::<T, M> {
                     chunk,
                     source: self.x,
@@ -141,15 +150,20 @@ impl<T: Real, M: Minimal> Sum<'_, T, M> {
                     tiling: PhantomData,
                 };
                 dispatch(self.level, transform_input);
+                pixel_sums.fill(T::ZERO);
                 let transform_gradient = TransformGradient::<T, M> {
                     chunk,
                     source: self.dy,
                     shape: output_image(self.params),
                     width: w_width,
                     w,
+                    sums: pixel_sums,
                     tiling: PhantomData,
                 };
                 dispatch(self.level, transform_gradient);
+                for (bias, sum) in bias.iter_mut().zip(pixel_sums) {
+                    *bias += *sum;
+                }
                 let fetch = self.fetch(chunk, correlation.rows.offset);
                 let panels = self.panels.count();
                 for point in 0..M::POINTS {

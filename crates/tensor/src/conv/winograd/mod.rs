@@ -49,6 +49,8 @@ use tiles::{Chunk, Fetch, TransformFilters, TransformInput, TransformOutput};
 const CHUNK: usize = 128 << 10;
 /// Tiles in a chunk, however many channels there are: below, filters are fetched too often.
 const FEWEST_TILES: usize = 28;
+/// The same where sums of a matrix for each point are added to, which fill a cache of their own.
+const FEWEST_SUMMED_TILES: usize = 56;
 
 /// Whether the algorithm exists for a geometry.
 pub(super) fn is_possible(params: &Conv2dParams) -> bool {
@@ -70,8 +72,14 @@ struct Tiling {
 }
 
 impl Tiling {
-    /// `widths` are the numbers in a row of each of the two matrices.
-    fn new<M: Minimal>(batch: usize, outputs: ImageShape, widths: [usize; 2]) -> Self {
+    /// `widths` are the numbers in a row of each of the two matrices; a chunk has room for `fewest`
+    /// tiles, however wide they are.
+    fn new<M: Minimal>(
+        batch: usize,
+        outputs: ImageShape,
+        widths: [usize; 2],
+        fewest: usize,
+    ) -> Self {
         let rows = outputs.height.div_ceil(M::OUTPUT);
         let columns = outputs.width.div_ceil(M::OUTPUT);
         let chunk = CHUNK / (M::POINTS * (widths[0] + widths[1]));
@@ -79,7 +87,7 @@ impl Tiling {
             batch,
             rows,
             columns,
-            chunk: chunk.max(FEWEST_TILES),
+            chunk: chunk.max(fewest),
         }
     }
 
@@ -177,7 +185,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
         ending,
         tiling: PhantomData,
     };
-    let tiling = Tiling::new::<M>(batch, target_shape, layer.widths);
+    let tiling = Tiling::new::<M>(batch, target_shape, layer.widths, FEWEST_TILES);
     let [images, rows] = tiling.block();
     let (written, tile_rows) = match ending {
         Ending::Pool => (pooled(target_shape), M::OUTPUT / 2),

@@ -92,7 +92,7 @@ pub(super) fn both_axes<T: Real, S: Simd>(
     simd: S,
     inputs: usize,
     outputs: usize,
-    load: impl Fn(usize, usize) -> T::Vector<S>,
+    mut load: impl FnMut(usize, usize) -> T::Vector<S>,
     transform: impl Fn(Line<T, S>) -> Line<T, S>,
     mut store: impl FnMut(usize, usize, T::Vector<S>),
 ) {
@@ -342,7 +342,7 @@ impl<T: Real, M: Minimal> Kernel for TransformOutput<'_, T, M> {
     }
 }
 
-/// `W = A dy Aᵀ` of the gradient's tiles of `chunk`.
+/// `W = A dy Aᵀ` of the gradient's tiles of `chunk`, and sums of `dy` over their pixels.
 pub(super) struct TransformGradient<'a, T, M> {
     pub(super) chunk: &'a Chunk,
     pub(super) source: &'a [T],
@@ -350,6 +350,8 @@ pub(super) struct TransformGradient<'a, T, M> {
     /// Numbers in a row of `w`.
     pub(super) width: usize,
     pub(super) w: &'a mut [T],
+    /// As many numbers as a row of `w`, which are added to.
+    pub(super) sums: &'a mut [T],
     pub(super) tiling: PhantomData<M>,
 }
 
@@ -363,7 +365,7 @@ impl<T: Real, M: Minimal> Kernel for TransformGradient<'_, T, M> {
         let lanes = T::Vector::<S>::LANES;
         let matrix = chunk.tiles.len() * self.width;
         assert!(self.width.is_multiple_of(lanes) && self.width >= channels);
-        assert!(self.w.len() >= M::POINTS * matrix);
+        assert!(self.w.len() >= M::POINTS * matrix && self.sums.len() == self.width);
         let zero = T::Vector::<S>::zero(simd);
         for (tile, [image, row, column]) in chunk.places().enumerate() {
             let (y, x) = (row * M::OUTPUT, column * M::OUTPUT);
@@ -374,8 +376,8 @@ impl<T: Real, M: Minimal> Kernel for TransformGradient<'_, T, M> {
             let pixels = &self.source[start..start + last];
             for channel in (0..channels).step_by(lanes) {
                 let count = (channels - channel).min(lanes);
-
                 let target = self.w[tile * self.width + channel..].as_mut_ptr();
+                let mut sum = zero;
                 both_axes::<T, S>(
                     simd,
                     M::OUTPUT,
@@ -388,14 +390,16 @@ impl<T: Real, M: Minimal> Kernel for TransformGradient<'_, T, M> {
                         let at = (i * shape.width + j) * channels + channel;
                         // SAFETY: pixel (i, j) of the tile lies within the image, and `count` channels
                         // from `channel` on exist there.
-                        unsafe {
+                        let value = unsafe {
                             let source = pixels.as_ptr().add(at);
                             if count == lanes {
                                 T::Vector::<S>::load_pointer(simd, source)
                             } else {
                                 T::Vector::<S>::load_pointer_partial(simd, source, count)
                             }
-                        }
+                        };
+                        sum = sum + value;
+                        value
                     },
                     #[inline(always)]
                     |line| M::output_transposed::<T, S>(simd, line),
@@ -407,6 +411,8 @@ impl<T: Real, M: Minimal> Kernel for TransformGradient<'_, T, M> {
                         }
                     },
                 );
+                let sums = &mut self.sums[channel..channel + lanes];
+                (T::Vector::<S>::load(simd, sums) + sum).store(sums);
             }
         }
     }
