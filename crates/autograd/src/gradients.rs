@@ -38,7 +38,7 @@ impl<T: Float> Gradients<T> {
     }
 
     /// The gradient with respect to `var` as a value that can be differentiated again, if the
-    /// pass ran with [`Reverse::create_graph`].
+    /// pass ran with [`Reverse::create_graph`](crate::Reverse::create_graph).
     ///
     /// # Errors
     /// If the output does not depend on `var`.

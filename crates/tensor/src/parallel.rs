@@ -23,6 +23,8 @@ pub(crate) const BLOCK: usize = 16 * 1024;
 // not once a closure, and a call per block costs nothing beside the block.
 impl Par {
     /// Whether one thread does all: then it is the caller's, which has no other to wait for.
+    ///
+    /// Asking starts the threads of `rayon`; so nobody asks who has a single block of work.
     fn is_alone(self) -> bool {
         self == Par::Sequential || rayon::current_num_threads() == 1
     }
@@ -44,7 +46,7 @@ impl Par {
         body: &(dyn Fn(usize, &mut [T]) + Sync),
     ) {
         let chunk_len = chunk_len.max(1);
-        if self.is_alone() || out.len() <= chunk_len {
+        if out.len() <= chunk_len || self.is_alone() {
             out.chunks_mut(chunk_len)
                 .enumerate()
                 .for_each(|(i, chunk)| body(i, chunk));
@@ -76,7 +78,7 @@ impl Par {
         body: &(dyn Fn(usize, &mut [A], &mut [B]) + Sync),
     ) {
         let chunk_len = chunk_len.max(1);
-        if self.is_alone() || a.len() <= chunk_len {
+        if a.len() <= chunk_len || self.is_alone() {
             let pairs = a.chunks_mut(chunk_len).zip(b.chunks_mut(chunk_len));
             pairs.enumerate().for_each(|(i, (a, b))| body(i, a, b));
         } else {
@@ -91,7 +93,7 @@ impl Par {
     }
 
     fn for_each_dyn(self, count: usize, body: &(dyn Fn(usize) + Sync)) {
-        if self.is_alone() || count <= 1 {
+        if count <= 1 || self.is_alone() {
             (0..count).for_each(body);
         } else {
             (0..count).into_par_iter().for_each(body);
@@ -105,7 +107,7 @@ impl Par {
         body: impl Fn(usize) -> R + Sync + Send,
     ) -> Vec<R> {
         let body: &(dyn Fn(usize) -> R + Sync) = &body;
-        if self.is_alone() || count <= 1 {
+        if count <= 1 || self.is_alone() {
             (0..count).map(body).collect()
         } else {
             (0..count).into_par_iter().map(body).collect()
