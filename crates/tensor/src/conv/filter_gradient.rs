@@ -29,7 +29,7 @@ pub(super) const PARTS_LEN: usize = 8 << 20;
 /// blocks, they are smaller, …
 const LARGEST_BLOCK: usize = 512 << 10;
 /// … down to so many.
-const SMALLEST_BLOCK: usize = 128 << 10;
+const SMALLEST_BLOCK: usize = 256 << 10;
 
 /// `dw[ky, kx, ci, co] = Σ x[n, oy·s + ky·d − before, …, ci] · dy[n, oy, ox, co]`; overwrites `dw`.
 pub(super) fn filter_gradient<T: Real>(

@@ -1,10 +1,11 @@
 //! Two-dimensional convolution on images `[batch, height, width, channels]`.
 //!
 //! From the outside in: [`params`] checks a geometry; [`plan`] chooses an algorithm; [`job`] cuts
-//! a convolution or its input gradient, both in the form of [`correlation`], into blocks;
-//! [`direct`] and [`im2col`] find the patches of a block; [`microkernel`] multiplies.
-//! [`filter_gradient`] sums over blocks instead. [`depthwise`] has no sums over channels. [`winograd`] computes 3×3 kernels with fewer
-//! multiplications.
+//! a convolution or its input gradient, both in the form of [`correlation`], into blocks, for which
+//! [`pack`] lays out the filters; [`direct`] and [`im2col`] find the patches of a block;
+//! [`microkernel`] multiplies. [`filter_gradient`] sums over blocks instead. [`depthwise`] has no
+//! sums over channels. [`product`] leaves 1×1 kernels and gradients of many filters to matrix
+//! products. [`winograd`] computes 3×3 kernels with fewer multiplications.
 
 mod correlation;
 mod depthwise;

@@ -13,6 +13,9 @@ pub enum ConvAlgorithm {
     Auto,
     /// Patches of a block of output pixels are packed into the rows of a matrix, which is
     /// multiplied with the filters. Takes every geometry and element type.
+    ///
+    /// Where [`Auto`](Self::Auto) has chosen, the name also stands for matrix products that need no
+    /// packing: those of 1×1 kernels, and of large filters' gradients, tap by tap.
     Im2col,
     /// Minimal filtering F(4×4, 3×3): a quarter of the multiplications, for a slightly larger
     /// rounding error (Lavin & Gray, *Fast Algorithms for Convolutional Neural Networks*, 2015).
