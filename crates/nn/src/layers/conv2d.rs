@@ -2,7 +2,7 @@
 
 use autograd::Var;
 use serde_json::{Value, json};
-use tensor::{Conv2dOptions, Error, Float, Padding, Shape};
+use tensor::{Conv2dOptions, ConvAlgorithm, Error, Float, Padding, Shape};
 
 use crate::config::{Config, ConfigReader, config};
 use crate::error::Result;
@@ -36,6 +36,7 @@ pub struct Conv2d {
     dilation: [usize; 2],
     padding: Padding,
     groups: usize,
+    algorithm: ConvAlgorithm,
     activation: ActivationFunction,
     use_bias: bool,
     kernel_initializer: Initializer,
@@ -54,6 +55,7 @@ impl Conv2d {
             dilation: [1, 1],
             padding: Padding::Valid,
             groups: 1,
+            algorithm: ConvAlgorithm::Auto,
             activation: ActivationFunction::Linear,
             use_bias: true,
             kernel_initializer: Initializer::GlorotUniform,
@@ -86,6 +88,24 @@ impl Conv2d {
     #[must_use]
     pub fn groups(mut self, groups: usize) -> Self {
         self.groups = groups;
+        self
+    }
+
+    /// Chooses how the convolution is computed, instead of leaving it to what is expected to be the
+    /// fastest. It belongs to the program, not to the model: files do not keep it.
+    ///
+    /// ```
+    /// use nn::prelude::*;
+    /// use tensor::ConvAlgorithm;
+    /// let mut model = Sequential::new();
+    /// let exact_order = Conv2d::new(8, [3, 3]).algorithm(ConvAlgorithm::Im2col);
+    /// model.add(exact_order.input_shape(&[28, 28, 1]));
+    /// model.build()?;
+    /// # Ok::<(), nn::Error>(())
+    /// ```
+    #[must_use]
+    pub fn algorithm(mut self, algorithm: ConvAlgorithm) -> Self {
+        self.algorithm = algorithm;
         self
     }
 
@@ -135,6 +155,7 @@ impl Conv2d {
                 Some(_) => reader.size("groups")?,
                 None => 1,
             },
+            algorithm: ConvAlgorithm::Auto,
             activation: ActivationFunction::from_config(reader)?,
             use_bias: reader.flag_or("use_bias", true)?,
             kernel_initializer: Initializer::from_config(
@@ -156,6 +177,7 @@ impl Conv2d {
             .dilation(self.dilation)
             .padding(self.padding)
             .groups(self.groups)
+            .algorithm(self.algorithm)
     }
 }
 
