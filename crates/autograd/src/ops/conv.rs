@@ -5,7 +5,8 @@ use tensor::{
     Tensor,
 };
 
-use super::activation::{gated, relu_gradient};
+use super::activation::relu_gradient;
+use super::conv_gradient::{FilterGradient, InputGradient, gradients};
 use super::pool::MaxPool2dGradient;
 use crate::backward::{Backward, InputGradients};
 use crate::op::{Inputs, Op};
@@ -181,83 +182,19 @@ impl<T: Float> Var<T> {
     }
 }
 
-fn flops(inputs: [&Shape; 2], options: &Conv2dOptions) -> u64 {
+pub(super) fn flops(inputs: [&Shape; 2], options: &Conv2dOptions) -> u64 {
     Conv2dParams::new(inputs[0], inputs[1], options)
         .map_or(0, |params| params.multiplications().saturating_mul(2))
 }
 
 /// The name of the algorithm of one direction.
-fn algorithm<T: Float>(
+pub(super) fn algorithm<T: Float>(
     direction: ConvDirection,
     [x, w]: [&Shape; 2],
     options: &Conv2dOptions,
 ) -> Option<&'static str> {
     let params = Conv2dParams::new(x, w, options).ok()?;
     Some(params.algorithm::<T>(direction).ok()?.name())
-}
-
-/// Of the images (input 0), the filters (input 1) and, unless there is none, the bias (input 2),
-/// from the gradient of what they gave.
-fn gradients<T: Float>(
-    at: &Backward<'_, T>,
-    dy: &Var<T>,
-    options: &Conv2dOptions,
-) -> Result<InputGradients<T>> {
-    let gradients = input_gradient(at, dy, options)?;
-    if at.arity() == 3 && at.wants(1) && at.wants(2) {
-        let (x, filters) = (at.input(0)?, at.input_shape(1)?);
-        let [dw, db] = filter_and_bias_gradients(&x, dy, &filters, options)?;
-        return gradients.of(1, || Ok(dw))?.of(2, || Ok(db));
-    }
-    let gradients = gradients.of(1, || {
-        let x = at.input(0)?;
-        x.conv2d_filter_gradient(dy, &at.input_shape(1)?, options)
-    })?;
-    match at.arity() {
-        3 => gradients.of(2, || dy.sum([0, 1, 2])),
-        _ => Ok(gradients),
-    }
-}
-
-/// Both from one pass over `dy`.
-fn filter_and_bias_gradients<T: Float>(
-    x: &Var<T>,
-    dy: &Var<T>,
-    filters: &Shape,
-    options: &Conv2dOptions,
-) -> Result<[Var<T>; 2]> {
-    let rows = x.conv2d_filter_and_bias_gradient(dy, filters, options)?;
-    split_rows(&rows, filters)
-}
-
-/// The gradients with respect to filters and bias from rows that hold both.
-fn split_rows<T: Float>(rows: &Var<T>, filters: &Shape) -> Result<[Var<T>; 2]> {
-    let last = filters[..3].iter().product::<usize>();
-    let dw = rows.slice_axis(0, ..-1)?.reshape(filters)?;
-    Ok([dw, rows.index_axis(0, last)?])
-}
-
-/// Of the images (input 0), if wanted, through their gate if they have one.
-fn input_gradient<T: Float>(
-    at: &Backward<'_, T>,
-    dy: &Var<T>,
-    options: &Conv2dOptions,
-) -> Result<InputGradients<T>> {
-    let gate = at.gate(0);
-    if gate.is_some() {
-        at.gradients().of_gated(0, || {
-            let op = InputGradient {
-                options: *options,
-                input: at.input_shape(0)?,
-                gate,
-            };
-            op.apply(&[dy, &at.input(1)?])
-        })
-    } else {
-        at.gradients().of(0, || {
-            dy.conv2d_input_gradient(&at.input(1)?, &at.input_shape(0)?, options)
-        })
-    }
 }
 
 struct Conv2d {
@@ -396,101 +333,6 @@ impl<T: Float> Op<T> for Conv2dPool {
     fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
         match inputs {
             [x, w, _] => flops([x, w], &self.options).saturating_add(output.elements() as u64),
-            _ => 0,
-        }
-    }
-}
-
-struct InputGradient<T: Float> {
-    options: Conv2dOptions,
-    input: Shape,
-    /// Lets the gradient through where it is positive.
-    gate: Option<Tensor<T>>,
-}
-
-impl<T: Float> Op<T> for InputGradient<T> {
-    fn name(&self) -> &str {
-        "conv2d_input_gradient"
-    }
-    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
-        let [dy, w] = inputs.exactly()?;
-        match &self.gate {
-            Some(gate) => dy.conv2d_input_gradient_gated(w, gate, &self.options),
-            None => dy.conv2d_input_gradient(w, &self.input, &self.options),
-        }
-    }
-    fn saves(&self) -> Saves {
-        Saves::INPUTS.for_others()
-    }
-    fn vjp(&self, at: &Backward<'_, T>, ddx: &Var<T>) -> Result<InputGradients<T>> {
-        let ddx = &match &self.gate {
-            Some(gate) => gated(gate, ddx)?,
-            None => ddx.clone(),
-        };
-        at.gradients()
-            .of(0, || ddx.conv2d(&at.input(1)?, &self.options))?
-            .of(1, || {
-                ddx.conv2d_filter_gradient(&at.input(0)?, &at.input_shape(1)?, &self.options)
-            })
-    }
-    fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {
-        let shapes = [&self.input, inputs[1]];
-        algorithm::<T>(ConvDirection::InputGradient, shapes, &self.options)
-    }
-    fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
-        match inputs {
-            [_, w] => flops([output, w], &self.options),
-            _ => 0,
-        }
-    }
-}
-
-struct FilterGradient {
-    options: Conv2dOptions,
-    filters: Shape,
-    /// Whether the sums of the gradient follow in a last row.
-    bias: bool,
-}
-
-impl<T: Float> Op<T> for FilterGradient {
-    fn name(&self) -> &str {
-        "conv2d_filter_gradient"
-    }
-    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
-        let [x, dy] = inputs.exactly()?;
-        if self.bias {
-            return x.conv2d_filter_and_bias_gradient(dy, &self.filters, &self.options);
-        }
-        x.conv2d_filter_gradient(dy, &self.filters, &self.options)
-    }
-    fn saves(&self) -> Saves {
-        Saves::INPUTS.for_others()
-    }
-    fn vjp(&self, at: &Backward<'_, T>, ddw: &Var<T>) -> Result<InputGradients<T>> {
-        let (ddw, ddb) = match self.bias {
-            true => {
-                let [filters, bias] = split_rows(ddw, &self.filters)?;
-                (filters, Some(bias))
-            }
-            false => (ddw.clone(), None),
-        };
-        at.gradients()
-            .of(0, || {
-                let dy = at.input(1)?;
-                dy.conv2d_input_gradient(&ddw, &at.input_shape(0)?, &self.options)
-            })?
-            .of(1, || match &ddb {
-                Some(ddb) => at.input(0)?.conv2d_bias(&ddw, ddb, false, &self.options),
-                None => at.input(0)?.conv2d(&ddw, &self.options),
-            })
-    }
-    fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {
-        let shapes = [inputs[0], &self.filters];
-        algorithm::<T>(ConvDirection::FilterGradient, shapes, &self.options)
-    }
-    fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
-        match inputs {
-            [x, _] => flops([x, &self.filters], &self.options),
             _ => 0,
         }
     }

@@ -5,6 +5,7 @@ mod activation;
 mod arithmetic;
 mod choose;
 mod conv;
+mod conv_gradient;
 mod dropout;
 mod einsum;
 mod elementwise;

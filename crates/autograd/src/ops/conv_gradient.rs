@@ -1,0 +1,162 @@
+//! The gradients of a convolution, which are operations with derivatives of their own.
+
+use tensor::{Conv2dOptions, ConvDirection, Float, Result, Shape, Tensor};
+
+use super::activation::gated;
+use super::conv::{algorithm, flops};
+use crate::backward::{Backward, InputGradients};
+use crate::op::{Inputs, Op};
+use crate::saves::Saves;
+use crate::var::{Var, keeps_nothing};
+
+/// Of the images (input 0), the filters (input 1) and, unless there is none, the bias (input 2),
+/// from the gradient of what they gave.
+pub(super) fn gradients<T: Float>(
+    at: &Backward<'_, T>,
+    dy: &Var<T>,
+    options: &Conv2dOptions,
+) -> Result<InputGradients<T>> {
+    let gradients = input_gradient(at, dy, options)?;
+    if at.arity() == 3 && at.wants(1) && at.wants(2) {
+        let (x, filters) = (at.input(0)?, at.input_shape(1)?);
+        // As parts of one result they would make a recorded gradient harder to read.
+        if keeps_nothing(&[&x, dy]) {
+            let rows = x.conv2d_filter_and_bias_gradient(dy, &filters, options)?;
+            let [dw, db] = split_rows(&rows, &filters)?;
+            return gradients.of(1, || Ok(dw))?.of(2, || Ok(db));
+        }
+    }
+    let gradients = gradients.of(1, || {
+        let x = at.input(0)?;
+        x.conv2d_filter_gradient(dy, &at.input_shape(1)?, options)
+    })?;
+    match at.arity() {
+        3 => gradients.of(2, || dy.sum([0, 1, 2])),
+        _ => Ok(gradients),
+    }
+}
+
+/// The gradients with respect to filters and bias from rows that hold both.
+fn split_rows<T: Float>(rows: &Var<T>, filters: &Shape) -> Result<[Var<T>; 2]> {
+    let last = filters[..3].iter().product::<usize>();
+    let dw = rows.slice_axis(0, ..-1)?.reshape(filters)?;
+    Ok([dw, rows.index_axis(0, last)?])
+}
+
+/// Of the images (input 0), if wanted, through their gate if they have one.
+fn input_gradient<T: Float>(
+    at: &Backward<'_, T>,
+    dy: &Var<T>,
+    options: &Conv2dOptions,
+) -> Result<InputGradients<T>> {
+    let gate = at.gate(0);
+    if gate.is_some() {
+        at.gradients().of_gated(0, || {
+            let op = InputGradient {
+                options: *options,
+                input: at.input_shape(0)?,
+                gate,
+            };
+            op.apply(&[dy, &at.input(1)?])
+        })
+    } else {
+        at.gradients().of(0, || {
+            dy.conv2d_input_gradient(&at.input(1)?, &at.input_shape(0)?, options)
+        })
+    }
+}
+
+pub(super) struct InputGradient<T: Float> {
+    pub(super) options: Conv2dOptions,
+    pub(super) input: Shape,
+    /// Lets the gradient through where it is positive.
+    pub(super) gate: Option<Tensor<T>>,
+}
+
+impl<T: Float> Op<T> for InputGradient<T> {
+    fn name(&self) -> &str {
+        "conv2d_input_gradient"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [dy, w] = inputs.exactly()?;
+        match &self.gate {
+            Some(gate) => dy.conv2d_input_gradient_gated(w, gate, &self.options),
+            None => dy.conv2d_input_gradient(w, &self.input, &self.options),
+        }
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS.for_others()
+    }
+    fn vjp(&self, at: &Backward<'_, T>, ddx: &Var<T>) -> Result<InputGradients<T>> {
+        let ddx = &match &self.gate {
+            Some(gate) => gated(gate, ddx)?,
+            None => ddx.clone(),
+        };
+        at.gradients()
+            .of(0, || ddx.conv2d(&at.input(1)?, &self.options))?
+            .of(1, || {
+                ddx.conv2d_filter_gradient(&at.input(0)?, &at.input_shape(1)?, &self.options)
+            })
+    }
+    fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {
+        let shapes = [&self.input, inputs[1]];
+        algorithm::<T>(ConvDirection::InputGradient, shapes, &self.options)
+    }
+    fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        match inputs {
+            [_, w] => flops([output, w], &self.options),
+            _ => 0,
+        }
+    }
+}
+
+pub(super) struct FilterGradient {
+    pub(super) options: Conv2dOptions,
+    pub(super) filters: Shape,
+    /// Whether the sums of the gradient follow in a last row.
+    pub(super) bias: bool,
+}
+
+impl<T: Float> Op<T> for FilterGradient {
+    fn name(&self) -> &str {
+        "conv2d_filter_gradient"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x, dy] = inputs.exactly()?;
+        if self.bias {
+            return x.conv2d_filter_and_bias_gradient(dy, &self.filters, &self.options);
+        }
+        x.conv2d_filter_gradient(dy, &self.filters, &self.options)
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS.for_others()
+    }
+    fn vjp(&self, at: &Backward<'_, T>, ddw: &Var<T>) -> Result<InputGradients<T>> {
+        let (ddw, ddb) = match self.bias {
+            true => {
+                let [filters, bias] = split_rows(ddw, &self.filters)?;
+                (filters, Some(bias))
+            }
+            false => (ddw.clone(), None),
+        };
+        at.gradients()
+            .of(0, || {
+                let dy = at.input(1)?;
+                dy.conv2d_input_gradient(&ddw, &at.input_shape(0)?, &self.options)
+            })?
+            .of(1, || match &ddb {
+                Some(ddb) => at.input(0)?.conv2d_bias(&ddw, ddb, false, &self.options),
+                None => at.input(0)?.conv2d(&ddw, &self.options),
+            })
+    }
+    fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {
+        let shapes = [inputs[0], &self.filters];
+        algorithm::<T>(ConvDirection::FilterGradient, shapes, &self.options)
+    }
+    fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
+        match inputs {
+            [x, _] => flops([x, &self.filters], &self.options),
+            _ => 0,
+        }
+    }
+}
