@@ -109,12 +109,7 @@ impl<T: Float> Var<T> {
         filters: &[usize],
         options: &Conv2dOptions,
     ) -> Result<Var<T>> {
-        FilterGradient {
-            options: *options,
-            filters: filters.into(),
-            bias: false,
-        }
-        .apply(&[self, gradient])
+        FilterGradient::new(filters, options, false).apply(&[self, gradient])
     }
 
     /// [`Var::conv2d_filter_gradient`] and, in one row more, the gradient with respect to a bias:
@@ -131,12 +126,7 @@ impl<T: Float> Var<T> {
         filters: &[usize],
         options: &Conv2dOptions,
     ) -> Result<Var<T>> {
-        FilterGradient {
-            options: *options,
-            filters: filters.into(),
-            bias: true,
-        }
-        .apply(&[self, gradient])
+        FilterGradient::new(filters, options, true).apply(&[self, gradient])
     }
 
     /// The transposed convolution ("deconvolution"): images `[batch, height, width, channels out]`

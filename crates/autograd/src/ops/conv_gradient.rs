@@ -111,10 +111,20 @@ impl<T: Float> Op<T> for InputGradient<T> {
 }
 
 pub(super) struct FilterGradient {
-    pub(super) options: Conv2dOptions,
-    pub(super) filters: Shape,
+    options: Conv2dOptions,
+    filters: Shape,
     /// Whether the sums of the gradient follow in a last row.
-    pub(super) bias: bool,
+    bias: bool,
+}
+
+impl FilterGradient {
+    pub(super) fn new(filters: &[usize], options: &Conv2dOptions, bias: bool) -> Self {
+        FilterGradient {
+            options: *options,
+            filters: filters.into(),
+            bias,
+        }
+    }
 }
 
 impl<T: Float> Op<T> for FilterGradient {

@@ -162,25 +162,8 @@ impl<T: Float> Tensor<T> {
         filters: &[usize],
         options: &Conv2dOptions,
     ) -> Result<Tensor<T>> {
-        let operation = "conv2d_filter_gradient";
-        let params = Conv2dParams::resolve(operation, self.shape(), filters, options)?;
-        check_gradient(operation, gradient.shape(), &params)?;
-        let (x, dy) = (
-            self.try_contiguous(operation)?,
-            gradient.try_contiguous(operation)?,
-        );
-        build(operation, params.filter_shape(), |dw| {
-            let kernel = T::kernels().conv.filter_gradient;
-            kernel(
-                &params,
-                Execution::best(),
-                slice(&x),
-                slice(&dy),
-                dw,
-                &mut [],
-            )?;
-            Ok(())
-        })
+        let params = Conv2dParams::resolve(FILTER_GRADIENT, self.shape(), filters, options)?;
+        filter_gradient(self, gradient, &params, params.filter_shape())
     }
 
     /// [`Tensor::conv2d_filter_gradient`] and, as one row more below it, the gradient with respect to
@@ -205,25 +188,36 @@ impl<T: Float> Tensor<T> {
         filters: &[usize],
         options: &Conv2dOptions,
     ) -> Result<Tensor<T>> {
-        let operation = "conv2d_filter_gradient";
-        let params = Conv2dParams::resolve(operation, self.shape(), filters, options)?;
-        check_gradient(operation, gradient.shape(), &params)?;
-        let (x, dy) = (
-            self.try_contiguous(operation)?,
-            gradient.try_contiguous(operation)?,
-        );
-        let columns = params.out_channels;
+        let params = Conv2dParams::resolve(FILTER_GRADIENT, self.shape(), filters, options)?;
         let patch = params.filter_shape()[..3].iter().product::<usize>();
-        build(operation, Shape::from([patch + 1, columns]), |rows| {
-            let (dw, db) = rows.split_at_mut(patch * columns);
-            let kernel = T::kernels().conv.filter_gradient;
-            let execution = Execution::best();
-            if !kernel(&params, execution, slice(&x), slice(&dy), dw, db)? {
-                db.copy_from_slice(slice(&dy.sum([0, 1, 2])?));
-            }
-            Ok(())
-        })
+        let rows = Shape::from([patch + 1, params.out_channels]);
+        filter_gradient(self, gradient, &params, rows)
     }
+}
+
+const FILTER_GRADIENT: &str = "conv2d_filter_gradient";
+
+/// The filters' gradient and, if `shape` has room for it, the bias' after it.
+fn filter_gradient<T: Float>(
+    x: &Tensor<T>,
+    gradient: &Tensor<T>,
+    params: &Conv2dParams,
+    shape: Shape,
+) -> Result<Tensor<T>> {
+    check_gradient(FILTER_GRADIENT, gradient.shape(), params)?;
+    let (x, dy) = (
+        x.try_contiguous(FILTER_GRADIENT)?,
+        gradient.try_contiguous(FILTER_GRADIENT)?,
+    );
+    build(FILTER_GRADIENT, shape, |all| {
+        let (dw, db) = all.split_at_mut(params.filter_shape().elements());
+        let kernel = T::kernels().conv.filter_gradient;
+        let has_bias = kernel(params, Execution::best(), slice(&x), slice(&dy), dw, db)?;
+        if !has_bias && !db.is_empty() {
+            db.copy_from_slice(slice(&dy.sum([0, 1, 2])?));
+        }
+        Ok(())
+    })
 }
 
 /// The bias in a row, if it has a number for each output channel.
