@@ -71,6 +71,8 @@ pub struct Conv2dOptions {
     pub(crate) dilation: [usize; 2],
     pub(crate) padding: Padding,
     pub(crate) groups: usize,
+    /// The most outputs along each axis.
+    pub(crate) crop: [usize; 2],
     pub(crate) algorithm: ConvAlgorithm,
 }
 
@@ -81,6 +83,7 @@ impl Default for Conv2dOptions {
             dilation: [1, 1],
             padding: Padding::Valid,
             groups: 1,
+            crop: [usize::MAX; 2],
             algorithm: ConvAlgorithm::Auto,
         }
     }
@@ -121,6 +124,20 @@ impl Conv2dOptions {
     /// The number of groups.
     pub fn group_count(&self) -> usize {
         self.groups
+    }
+
+    /// Computes the first `[height, width]` rows and columns of outputs only, or all where there are
+    /// fewer. To the gradients the others are outputs that nothing depends on.
+    ///
+    /// ```
+    /// use tensor::Conv2dOptions;
+    /// let options = Conv2dOptions::new().crop([12, 12]);
+    /// assert_eq!(options.output_shape(&[32, 15, 10, 3], &[3, 3, 3, 64])?, [32, 12, 8, 64]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    pub fn crop(mut self, outputs: [usize; 2]) -> Self {
+        self.crop = outputs;
+        self
     }
 
     /// Asks for one algorithm.
@@ -255,6 +272,10 @@ impl Conv2dParams {
                 options.padding,
                 Rounding::Down,
             )
+            .map(|resolved| WindowAxis {
+                output: resolved.output.min(options.crop[i]),
+                ..resolved
+            })
             .map_err(|error| error.with("options", describe(options)))
         };
         let params = Conv2dParams {

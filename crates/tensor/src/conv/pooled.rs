@@ -13,6 +13,38 @@ use crate::tensor::Tensor;
 
 const OPERATION: &str = "conv2d";
 
+impl Conv2dOptions {
+    /// These options without the outputs that no window of `pool` reads: the last row or column
+    /// where pairs leave one over. Other poolings change nothing.
+    ///
+    /// ```
+    /// use tensor::{Conv2dOptions, Pool2dOptions};
+    /// let (images, filters) = ([32, 15, 15, 64], [3, 3, 64, 64]);
+    /// let options = Conv2dOptions::new();
+    /// assert_eq!(options.output_shape(&images, &filters)?, [32, 13, 13, 64]);
+    /// let pooled = options.without_unpooled(&images, &filters, &Pool2dOptions::new([2, 2]))?;
+    /// assert_eq!(pooled.output_shape(&images, &filters)?, [32, 12, 12, 64]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Conv2dParams::new`].
+    pub fn without_unpooled(
+        self,
+        input: &[usize],
+        filters: &[usize],
+        pool: &Pool2dOptions,
+    ) -> Result<Self> {
+        let params = Conv2dParams::resolve(OPERATION, input, filters, &self)?;
+        if !pool.is_pairs() {
+            return Ok(self);
+        }
+        // A single output is no pair: the pooling refuses it, and should name it.
+        let pairs = |outputs: usize| if outputs < 2 { outputs } else { outputs & !1 };
+        Ok(self.crop([params.rows.output, params.columns.output].map(pairs)))
+    }
+}
+
 impl<T: Float> Tensor<T> {
     /// `max_pool2d(max(x ⋆ w + bias, 0))`, the values alone, for prediction; see
     /// [`Tensor::conv2d_fused`] and [`Tensor::max_pool2d_values`]. Where windows are 2×2 side by side
@@ -38,10 +70,11 @@ impl<T: Float> Tensor<T> {
         options: &Conv2dOptions,
         pool: &Pool2dOptions,
     ) -> Result<Tensor<T>> {
-        if let Some((values, _)) = on_the_way(self, filters, bias, options, pool, false)? {
+        let options = options.without_unpooled(self.shape(), filters.shape(), pool)?;
+        if let Some((values, _)) = on_the_way(self, filters, bias, &options, pool, false)? {
             return Ok(values);
         }
-        self.conv2d_fused(filters, Some(bias), true, options)?
+        self.conv2d_fused(filters, Some(bias), true, &options)?
             .max_pool2d_values(pool)
     }
 
@@ -70,12 +103,13 @@ impl<T: Float> Tensor<T> {
         options: &Conv2dOptions,
         pool: &Pool2dOptions,
     ) -> Result<(Tensor<T>, PoolIndices)> {
+        let options = options.without_unpooled(self.shape(), filters.shape(), pool)?;
         if let Some((values, Some(positions))) =
-            on_the_way(self, filters, bias, options, pool, true)?
+            on_the_way(self, filters, bias, &options, pool, true)?
         {
             return Ok((values, PoolIndices::Small(positions)));
         }
-        self.conv2d_fused(filters, Some(bias), true, options)?
+        self.conv2d_fused(filters, Some(bias), true, &options)?
             .max_pool2d_gated(pool)
     }
 }

@@ -235,6 +235,14 @@ fn edges() -> Vec<Case> {
             [3, 5, 1, 64],
             same.groups(64).stride([1, 2]),
         ),
+        ([2, 9, 11, 9], [3, 3, 9, 10], valid.crop([6, 8])),
+        (
+            [2, 9, 11, 3],
+            [2, 5, 3, 10],
+            same.stride([2, 1]).crop([3, 4]),
+        ),
+        ([1, 9, 20, 40], [3, 3, 1, 40], same.groups(40).crop([8, 17])),
+        ([2, 6, 7, 12], [1, 1, 12, 9], valid.crop([5, 3])),
     ]
     .map(|(input, filters, options)| Case {
         input,
@@ -270,11 +278,16 @@ fn winograd_cases() -> Vec<Case> {
             });
         }
     }
-    for input in [[2, 45, 70, 9], [70, 5, 6, 20]] {
+    for (input, outputs) in [
+        ([2, 45, 70, 9], [45, 70]),
+        ([70, 5, 6, 20], [5, 6]),
+        ([3, 15, 13, 8], [12, 10]),
+        ([2, 9, 9, 17], [2, 1]),
+    ] {
         cases.push(Case {
             input,
             filters: [3, 3, input[3], 6],
-            options: Conv2dOptions::new().padding(Padding::Same),
+            options: Conv2dOptions::new().padding(Padding::Same).crop(outputs),
         });
     }
     cases

@@ -11,8 +11,13 @@ pub(super) struct Case {
 }
 
 impl Case {
-    /// Padding before, and output size, along axis 0 (height) or 1 (width).
+    /// Padding before, and outputs, along axis 0 (height) or 1 (width).
     fn axis(&self, axis: usize) -> (usize, usize) {
+        let (before, outputs) = self.whole_axis(axis);
+        (before, outputs.min(self.options.crop[axis]))
+    }
+
+    fn whole_axis(&self, axis: usize) -> (usize, usize) {
         let size = self.input[1 + axis];
         let stride = self.options.stride[axis];
         let reach = (self.filters[axis] - 1) * self.options.dilation[axis];
