@@ -34,6 +34,10 @@ struct Sizes {
     batch: usize,
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// The highest vector instructions to use, `avx512`, `avx2` or `baseline`, instead of the
+    /// machine's highest.
+    #[arg(long, value_name = "LEVEL")]
+    simd: Option<tensor::Level>,
     /// Training steps that are timed, and as many predictions.
     #[arg(long, default_value_t = 20)]
     steps: usize,
@@ -50,6 +54,9 @@ struct Sizes {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sizes = Sizes::parse();
+    if let Some(level) = sizes.simd {
+        tensor::Level::limit(level)?;
+    }
     rayon::ThreadPoolBuilder::new()
         .num_threads(sizes.threads)
         .build_global()?;
@@ -65,7 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .collect();
     let y = to_categorical(Tensor::from(labels), sizes.classes)?;
 
-    let mut found = json!({ "program": "Tapir", "threads": rayon::current_num_threads() });
+    let mut found = json!({ "program": "Tapir", "threads": rayon::current_num_threads(), "simd": tensor::Level::best().name() });
     if !sizes.inference_only {
         let train = times(&sizes, || model.train_on_batch(&x, &y).map(drop))?;
         found["train_ms_min"] = train.least.into();

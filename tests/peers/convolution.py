@@ -1,6 +1,7 @@
 """Convolution alone, forward and both gradients, here and in PyTorch: in turns, shape by shape.
 
-usage: convolution.py [--threads 1] [--rounds 3] [--milliseconds 100] [--only WORD …] [--out TABLE.md]
+usage: convolution.py [--threads 1] [--rounds 3] [--milliseconds 100] [--simd avx2] [--only WORD …]
+                      [--out TABLE.md]
 
 The shapes are in convolution_shapes.txt. In each round each pass of each shape runs for so many milliseconds in
 `crates/tensor/examples/convolution_cost.rs`, and then in PyTorch, in both of its memory layouts, the faster of
@@ -8,6 +9,7 @@ which counts. With one thread, times are those of the thread, without what other
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import time
@@ -19,6 +21,12 @@ HERE = Path(__file__).resolve().parent
 SHAPES = HERE / "convolution_shapes.txt"
 PASSES = ["forward", "input gradient", "filter gradient"]
 LAYOUTS = [torch.channels_last, torch.contiguous_format]
+# Variables that PyTorch and its oneDNN read at their first operation.
+LIMITS = {
+    "avx512": {},
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "baseline": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+}
 
 
 def parse():
@@ -26,6 +34,7 @@ def parse():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--milliseconds", type=int, default=100)
+    parser.add_argument("--simd", choices=LIMITS, help="the highest vector instructions of both sides")
     parser.add_argument("--only", nargs="+", default=[""], help="only shapes whose name contains one of these words")
     parser.add_argument("--out", type=Path, help="write the table here as well")
     return parser.parse_args()
@@ -43,6 +52,8 @@ def ours(options):
     subprocess.run(cargo, cwd=HERE, check=True)
     cargo[1] = "run"
     arguments = ["--", "--threads", str(options.threads), "--milliseconds", str(options.milliseconds)]
+    if options.simd:
+        arguments += ["--simd", options.simd]
     return subprocess.Popen([*cargo, *arguments], cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
 
@@ -101,6 +112,7 @@ def row(name, our_runs, their_runs):
 @torch.inference_mode()
 def main():
     options = parse()
+    os.environ.update(LIMITS.get(options.simd, {}))
     torch.set_num_threads(options.threads)
     program = ours(options)
     header = ["shape", *(word for name in PASSES for word in (name, "Tapir", "PyTorch", "ratio"))]

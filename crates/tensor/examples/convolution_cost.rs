@@ -1,5 +1,5 @@
 //! What convolutions and their two gradients cost: `convolution_cost [--threads 1]
-//! [--milliseconds 100] [--algorithm auto]`.
+//! [--milliseconds 100] [--algorithm auto] [--simd avx512|avx2|baseline]`.
 //!
 //! For each line of the standard input, of the form that `tests/peers/convolution_shapes.txt`
 //! explains, it prints a line with the name and, for each of the three passes, the algorithm, the
@@ -10,7 +10,9 @@ use std::io::stdin;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use tensor::{Conv2dOptions, ConvAlgorithm, ConvStatistics, Padding, Tensor, conv_statistics};
+use tensor::{
+    Conv2dOptions, ConvAlgorithm, ConvStatistics, Level, Padding, Tensor, conv_statistics,
+};
 
 struct Arguments {
     threads: usize,
@@ -30,6 +32,7 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
         match name.as_str() {
             "--threads" => found.threads = value.parse()?,
             "--milliseconds" => found.time = Duration::from_millis(value.parse()?),
+            "--simd" => Level::limit(value.parse()?)?,
             "--algorithm" => {
                 found.algorithm = match value.as_str() {
                     "auto" => ConvAlgorithm::Auto,

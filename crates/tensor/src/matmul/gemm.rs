@@ -265,13 +265,13 @@ fn check<T: Real>(
 }
 
 fn check_level(level: Level) -> Result<()> {
-    if level <= Level::best() {
+    if level <= Level::of_machine() {
         return Ok(());
     }
     Err(
         Error::unsupported("gemm", "this processor lacks the instruction set")
             .with("asked for", level.name())
-            .with("highest", Level::best().name())
+            .with("highest", Level::of_machine().name())
             .fix("use `Level::best()`, or one of `Level::available()`"),
     )
 }

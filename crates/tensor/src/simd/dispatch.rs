@@ -17,11 +17,11 @@ pub trait Kernel {
 /// Runs `kernel` on this thread, compiled for `level`.
 ///
 /// # Panics
-/// If `level` is above [`Level::best`].
+/// If `level` is above [`Level::of_machine`].
 #[inline]
 pub(crate) fn dispatch<K: Kernel>(level: Level, kernel: K) -> K::Output {
     assert!(
-        level <= Level::best(),
+        level <= Level::of_machine(),
         "this machine has no {}",
         level.name()
     );

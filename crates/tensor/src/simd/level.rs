@@ -1,11 +1,26 @@
 //! The instruction set that kernels run with: detected once, passed as an argument.
 
+use std::str::FromStr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::error::{Error, Result};
 
 /// An instruction-set level of this processor.
 ///
 /// Levels are ordered. Kernels take one as an argument, so that tests can run each level that the
 /// machine has; [`Level::best`] is what ordinary calls use.
+///
+/// A level is read from its name in lower case:
+///
+/// ```
+/// use tensor::Level;
+/// assert_eq!("avx2".parse::<Level>()?, Level::Avx2);
+/// assert_eq!("avx512".parse::<Level>()?, Level::Avx512);
+/// assert_eq!("baseline".parse::<Level>()?, Level::Baseline);
+/// assert!("mmx".parse::<Level>().is_err());
+/// # Ok::<(), tensor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// What the compilation target guarantees (SSE2 on x86-64, NEON on AArch64).
@@ -17,10 +32,61 @@ pub enum Level {
 }
 
 impl Level {
-    /// The highest level of this machine.
+    /// The level that calls without a level use: the highest of this machine, unless
+    /// [`Level::limit`] has set a lower one.
     pub fn best() -> Level {
-        static BEST: OnceLock<Level> = OnceLock::new();
-        *BEST.get_or_init(detect)
+        let highest = Level::of_machine();
+        match LIMIT.load(Ordering::Relaxed) {
+            BASELINE => Level::Baseline,
+            AVX2 => highest.min(Level::Avx2),
+            _ => highest,
+        }
+    }
+
+    /// The highest level of this machine.
+    pub fn of_machine() -> Level {
+        static HIGHEST: OnceLock<Level> = OnceLock::new();
+        *HIGHEST.get_or_init(detect)
+    }
+
+    /// From now on [`Level::best`] is `highest`, in the whole process.
+    ///
+    /// Vectors of another width add in another order, so a result depends on the level in its last
+    /// bits. Limited to AVX2, a machine with AVX-512 repeats what a machine with AVX2 computed,
+    /// bit by bit, and shows how fast it is there. `Level::limit(Level::of_machine())` lifts the
+    /// limit.
+    ///
+    /// Set it before the first computation: what runs meanwhile on other threads ends as it began,
+    /// and what was packed for another level is refused by
+    /// [`gemm`](crate::matmul::gemm).
+    ///
+    /// # Errors
+    /// If this machine lacks `highest`.
+    ///
+    /// ```
+    /// use tensor::Level;
+    /// Level::limit(Level::Baseline)?;
+    /// assert_eq!(Level::best(), Level::Baseline);
+    /// Level::limit(Level::of_machine())?;
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    pub fn limit(highest: Level) -> Result<()> {
+        if highest > Level::of_machine() {
+            return Err(Error::unsupported(
+                "Level::limit",
+                "this processor lacks the instruction set",
+            )
+            .with("asked for", highest.name())
+            .with("highest", Level::of_machine().name())
+            .fix("take one of `Level::available()`"));
+        }
+        let limit = match highest {
+            Level::Baseline => BASELINE,
+            Level::Avx2 => AVX2,
+            Level::Avx512 => NONE,
+        };
+        LIMIT.store(limit, Ordering::Relaxed);
+        Ok(())
     }
 
     /// All levels of this machine, lowest first.
@@ -28,12 +94,12 @@ impl Level {
     /// ```
     /// use tensor::Level;
     /// assert_eq!(Level::available().first(), Some(&Level::Baseline));
-    /// assert_eq!(Level::available().last(), Some(&Level::best()));
+    /// assert_eq!(Level::available().last(), Some(&Level::of_machine()));
     /// ```
     pub fn available() -> Vec<Level> {
         [Level::Baseline, Level::Avx2, Level::Avx512]
             .into_iter()
-            .filter(|&level| level <= Level::best())
+            .filter(|&level| level <= Level::of_machine())
             .collect()
     }
 
@@ -45,6 +111,27 @@ impl Level {
             Level::Baseline if cfg!(target_arch = "x86_64") => "SSE2",
             Level::Baseline if cfg!(target_arch = "aarch64") => "NEON",
             Level::Baseline => "portable",
+        }
+    }
+}
+
+/// What [`Level::limit`] has set.
+static LIMIT: AtomicU8 = AtomicU8::new(NONE);
+const BASELINE: u8 = 0;
+const AVX2: u8 = 1;
+const NONE: u8 = 2;
+
+impl FromStr for Level {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Level> {
+        match name {
+            "avx512" => Ok(Level::Avx512),
+            "avx2" => Ok(Level::Avx2),
+            "baseline" => Ok(Level::Baseline),
+            _ => Err(Error::value("Level", "there is no level of this name")
+                .with("name", name)
+                .fix("use `avx512`, `avx2` or `baseline`")),
         }
     }
 }
@@ -75,11 +162,11 @@ fn detect() -> Level {
 /// it runs as compiled for the baseline, which is slower but equally right.
 ///
 /// # Panics
-/// If `level` is above [`Level::best`].
+/// If `level` is above [`Level::of_machine`].
 #[inline]
 pub(crate) fn vectorize<R>(level: Level, body: impl FnOnce() -> R) -> R {
     assert!(
-        level <= Level::best(),
+        level <= Level::of_machine(),
         "this machine has no {}",
         level.name()
     );
@@ -101,7 +188,7 @@ pub(crate) fn vectorize<R>(level: Level, body: impl FnOnce() -> R) -> R {
 #[inline]
 pub(crate) fn vectorize_to_avx2<R>(level: Level, body: impl FnOnce() -> R) -> R {
     assert!(
-        level <= Level::best(),
+        level <= Level::of_machine(),
         "this machine has no {}",
         level.name()
     );
