@@ -25,7 +25,12 @@ fn deviation(name: &str, optimizer: &dyn Optimizer<f64>) -> f64 {
         let mut gradient = [gradients.index_axis(0, step).unwrap()];
         optimizer.prepare(&mut gradient).unwrap();
         optimizer
-            .update(step as u64 + 1, &mut parameter, &gradient[0], &mut state)
+            .update(
+                step as u64 + 1,
+                &mut parameter,
+                &gradient[0].clone().into(),
+                &mut state,
+            )
             .unwrap();
         let expected = expected.index_axis(0, step + 1).unwrap();
         for (ours, theirs) in parameter.iter().zip(expected.iter()) {

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use tensor::{Error, ErrorKind, Float, Result, Shape, Tensor};
+use tensor::{Error, ErrorKind, Factored, Float, Result, Shape, Tensor};
 
 use crate::tape::{CONSTANT, Kind, NodeId, Operation, Tape};
 use crate::var::Var;
@@ -22,6 +22,8 @@ pub struct Backward<'a, T: Float> {
     pub(crate) spare: Cell<Vec<Slot<T>>>,
     /// Whether saved values come back tracked, so that the derivative records itself.
     pub(crate) tracked: bool,
+    /// Whether gradients of variables may be products not computed yet.
+    pub(crate) defers: bool,
 }
 
 impl<'a, T: Float> Backward<'a, T> {
@@ -163,6 +165,17 @@ impl<'a, T: Float> Backward<'a, T> {
         InputGradients { slots }
     }
 
+    /// Whether the gradient of input `index` may be given by
+    /// [`InputGradients::of_product`] without being multiplied: nobody but the one who takes the
+    /// complete gradient of a variable sees it.
+    fn may_defer(&self, index: usize) -> bool {
+        let id = self.operation.inputs[index];
+        self.defers
+            && id != CONSTANT
+            && matches!(self.tape.0.nodes.borrow()[id].kind, Kind::Variable(_))
+            && !self.tape.0.has_hooks(id)
+    }
+
     fn error(&self, message: impl Into<String>) -> Error {
         Error::new(
             ErrorKind::Gradient,
@@ -185,6 +198,8 @@ pub(crate) enum Slot<T: Float> {
     Missing,
     /// The gradient, and whether it is gated.
     Given(Var<T>, bool),
+    /// A gradient that is a product nobody has computed.
+    Deferred(Factored<T>),
 }
 
 impl<T: Float> InputGradients<T> {
@@ -212,6 +227,29 @@ impl<T: Float> InputGradients<T> {
     ) -> Result<Self> {
         if let Some(slot @ (Slot::Missing | Slot::Given(..))) = self.slots.get_mut(index) {
             *slot = Slot::Given(compute()?, true);
+        }
+        Ok(self)
+    }
+
+    /// [`InputGradients::of`] for the product of the two matrices that `factors` returns. It is
+    /// computed here, or by the one who takes the gradient, if that saves memory (see
+    /// [`Factored`]).
+    ///
+    /// # Errors
+    /// Those of `factors` and [`Var::matmul`].
+    pub fn of_product(
+        mut self,
+        at: &Backward<'_, T>,
+        index: usize,
+        factors: impl FnOnce() -> Result<[Var<T>; 2]>,
+    ) -> Result<Self> {
+        if let Some(slot @ Slot::Missing) = self.slots.get_mut(index) {
+            let [left, right] = factors()?;
+            let defers = Factored::<T>::pays(left.shape(), right.shape()) && at.may_defer(index);
+            *slot = match defers {
+                true => Slot::Deferred(Factored::product(left.into_value(), right.into_value())?),
+                false => Slot::Given(left.matmul(&right)?, false),
+            };
         }
         Ok(self)
     }

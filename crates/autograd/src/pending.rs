@@ -14,6 +14,19 @@ pub(crate) struct Contribution<T: Float> {
     pub(crate) gated: bool,
 }
 
+impl<T: Float> Contribution<T> {
+    /// The sum of both: the one place where gradients accumulate.
+    pub(crate) fn plus(self, other: Self, tracked: bool) -> Result<Self> {
+        let gradient = if tracked {
+            self.gradient.add(&other.gradient)?
+        } else {
+            Var::constant(self.gradient.into_value() + other.gradient.value())
+        };
+        let gated = self.gated && other.gated;
+        Ok(Contribution { gradient, gated })
+    }
+}
+
 /// Gradients that wait for their node's turn. A pass over a long chain holds one at a time, so
 /// they live in a small pool that a table of four bytes a node points into.
 pub(crate) struct Pending<T: Float> {
@@ -33,7 +46,7 @@ impl<T: Float> Pending<T> {
         }
     }
 
-    /// Adds a contribution to the gradient of node `id`: the one place where gradients accumulate.
+    /// Adds a contribution to the gradient of node `id`.
     pub(crate) fn add(&mut self, id: NodeId, new: Contribution<T>, tracked: bool) -> Result<()> {
         let slot = self.slot_of[id as usize];
         if slot == NONE {
@@ -50,13 +63,7 @@ impl<T: Float> Pending<T> {
             *slot = Some(new);
             return Ok(());
         };
-        let gradient = if tracked {
-            sum.gradient.add(&new.gradient)?
-        } else {
-            Var::constant(sum.gradient.into_value() + new.gradient.value())
-        };
-        let gated = sum.gated && new.gated;
-        *slot = Some(Contribution { gradient, gated });
+        *slot = Some(sum.plus(new, tracked)?);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use smallvec::SmallVec;
-use tensor::{Error, Float, Result, Tensor};
+use tensor::{Error, Factored, Float, Result, Shape, Tensor};
 
 use crate::backward::{Backward, Slot};
 use crate::gradients::{Gradients, unmet};
@@ -78,7 +78,8 @@ impl<'a, T: Float> Reverse<'a, T> {
     ///
     /// A variable made just before its first use is complete as soon as that use has been passed,
     /// so that its gradient can be used up and its memory serve what remains of the pass: large
-    /// networks need no room for all gradients at once.
+    /// networks need no room for all gradients at once. A large gradient that is a product of two
+    /// thin matrices comes as those ([`Factored`]), for [`Tensor::update`] to use without storing it.
     ///
     /// ```
     /// use autograd::{Error, Tape};
@@ -88,7 +89,7 @@ impl<'a, T: Float> Reverse<'a, T> {
     /// let b = tape.variable(Tensor::scalar(3.0));
     /// let mut found = Vec::new();
     /// a.mul(&b)?.reverse().hand_out(|number, gradient| {
-    ///     found.push((number, gradient.item()?));
+    ///     found.push((number, gradient.into_tensor()?.item()?));
     ///     Ok::<(), Error>(())
     /// })?;
     /// assert_eq!(found, [(1, 2.0), (0, 3.0)]);
@@ -99,14 +100,17 @@ impl<'a, T: Float> Reverse<'a, T> {
     /// Those of [`Reverse::run`], and the first that `take` returns, which ends the pass.
     pub fn hand_out<E: From<Error>>(
         self,
-        mut take: impl FnMut(usize, Tensor<T>) -> std::result::Result<(), E>,
+        mut take: impl FnMut(usize, Factored<T>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let (mut pass, last) = self.begin()?;
+        pass.defers = !self.create_graph && !pass.tape.0.detect_anomalies.get();
         for id in (0..=last).rev() {
             pass.visit(id)?;
-            for (id, gradient) in pass.results.drain(..) {
+            let complete = pass.results.drain(..);
+            let complete = complete.map(|(id, gradient)| (id, gradient.into_value().into()));
+            for (id, gradient) in complete.chain(take_of(&mut pass.deferred, id)) {
                 if let Some(number) = variable_number(pass.tape, id) {
-                    take(number, gradient.into_value())?;
+                    take(number, gradient)?;
                 }
             }
         }
@@ -160,6 +164,10 @@ struct Pass<'a, T: Float> {
     targets: Option<Vec<NodeId>>,
     keep_graph: bool,
     create_graph: bool,
+    /// Whether gradients of variables may be products that nobody has computed, …
+    defers: bool,
+    /// … which wait here for their node's turn, at most one for each.
+    deferred: Vec<(NodeId, Factored<T>)>,
     /// Memory for the gradients of one operation.
     spare: Vec<Slot<T>>,
 }
@@ -185,16 +193,30 @@ impl<'a, T: Float> Pass<'a, T> {
             targets,
             keep_graph: reverse.keep_graph,
             create_graph: reverse.create_graph,
+            defers: false,
+            deferred: Vec::new(),
             spare: Vec::new(),
         })
     }
 
     /// Takes the step of node `id` if the output depends on it.
     fn visit(&mut self, id: NodeId) -> Result<()> {
-        match self.pending.take(id) {
-            Some(gradient) => self.step(id, gradient),
-            None => Ok(()),
+        let Some(mut gradient) = self.pending.take(id) else {
+            return Ok(());
+        };
+        if let Some((_, product)) = take_of(&mut self.deferred, id) {
+            gradient = gradient.plus(computed(product)?, self.create_graph)?;
         }
+        self.step(id, gradient)
+    }
+
+    /// Keeps a product for node `id`, or adds it to what the node has.
+    fn defer(&mut self, id: NodeId, product: Factored<T>) -> Result<()> {
+        if self.deferred.iter().any(|&(other, _)| other == id) {
+            return self.pending.add(id, computed(product)?, self.create_graph);
+        }
+        self.deferred.push((id, product));
+        Ok(())
     }
 
     /// Hands the complete gradient of node `id` on to its inputs.
@@ -280,6 +302,7 @@ impl<'a, T: Float> Pass<'a, T> {
             gated,
             spare: Cell::new(std::mem::take(&mut self.spare)),
             tracked: self.create_graph,
+            defers: self.defers,
         };
         let start = self.recorded();
         let mut slots = operation.op.vjp(&at, gradient)?.into_slots();
@@ -289,6 +312,11 @@ impl<'a, T: Float> Pass<'a, T> {
                 Slot::Unwanted => continue,
                 Slot::Missing => (None, false),
                 Slot::Given(gradient, gated) => (Some(gradient), gated),
+                Slot::Deferred(product) => {
+                    self.require_shape(id, operation, index, product.shape())?;
+                    self.defer(operation.inputs[index], product)?;
+                    continue;
+                }
             };
             let gradient = self.checked(id, operation, index, gradient)?;
             let input = operation.inputs[index];
@@ -326,10 +354,7 @@ impl<'a, T: Float> Pass<'a, T> {
         gradient: Option<Var<T>>,
     ) -> Result<Var<T>> {
         let name = operation.op.name();
-        let nodes = self.tape.0.nodes.borrow();
-        let expected = &nodes[operation.inputs[index]].shape;
-        let node = &nodes[id];
-        let recorded = || self.tape.0.describe(name, node.scope, node.location);
+        let recorded = || self.recorded_at(id, name);
         let Some(gradient) = gradient else {
             return Err(gradient_error(
                 name,
@@ -338,21 +363,53 @@ impl<'a, T: Float> Pass<'a, T> {
             .with("operation", recorded())
             .fix("`Op::vjp` must set a gradient for every input that `Backward::wants`"));
         };
-        if gradient.shape() != expected {
-            return Err(gradient_error(
-                name,
-                format!("the gradient of input {index} has a wrong shape"),
-            )
-            .with("operation", recorded())
-            .with("input", expected)
-            .with("gradient", gradient.shape())
-            .fix("undo broadcasting with `sum_to`"));
-        }
+        self.require_shape(id, operation, index, gradient.shape())?;
         if self.tape.0.detect_anomalies.get() {
             crate::anomaly::check_gradient(&recorded(), name, index, &gradient)?;
         }
         Ok(gradient)
     }
+
+    /// Refuses a gradient that has not the shape of input `index`.
+    fn require_shape(
+        &self,
+        id: NodeId,
+        operation: &Operation<T>,
+        index: usize,
+        shape: &Shape,
+    ) -> Result<()> {
+        let expected = &self.tape.0.nodes.borrow()[operation.inputs[index]].shape;
+        if shape == expected {
+            return Ok(());
+        }
+        let name = operation.op.name();
+        let message = format!("the gradient of input {index} has a wrong shape");
+        Err(gradient_error(name, message)
+            .with("operation", self.recorded_at(id, name))
+            .with("input", expected)
+            .with("gradient", shape)
+            .fix("undo broadcasting with `sum_to`"))
+    }
+
+    /// Operation `name` of node `id`, for messages.
+    fn recorded_at(&self, id: NodeId, name: &str) -> String {
+        let node = &self.tape.0.nodes.borrow()[id];
+        self.tape.0.describe(name, node.scope, node.location)
+    }
+}
+
+/// The entry of node `id`, which leaves the list.
+fn take_of<G>(list: &mut Vec<(NodeId, G)>, id: NodeId) -> Option<(NodeId, G)> {
+    let position = list.iter().position(|&(other, _)| other == id)?;
+    Some(list.swap_remove(position))
+}
+
+/// A contribution that was left undone until now.
+fn computed<T: Float>(product: Factored<T>) -> Result<Contribution<T>> {
+    Ok(Contribution {
+        gradient: Var::constant(product.into_tensor()?),
+        gated: false,
+    })
 }
 
 /// The number of node `id` among the variables, if it is one.

@@ -264,3 +264,51 @@ fn derivatives_of_products_are_linear_and_divide_nothing() {
     let product = tiny.prod(..).unwrap().backward().unwrap();
     assert_eq!(product.of(&tiny).unwrap().to_vec(), [1e-200, 1e-200]);
 }
+
+#[test]
+fn what_is_handed_out_is_what_a_pass_finds_products_or_not() {
+    let mut generator = tensor::generator(5);
+    let mut normal =
+        |shape: &[usize]| Tensor::<f64>::normal(shape, 0.0, 1.0, &mut generator).unwrap();
+    // Large enough for its gradient to come as a product.
+    let (x, w, b) = (normal(&[4, 512]), normal(&[512, 300]), normal(&[300]));
+    for uses in 1..=3 {
+        for other_use in [false, true] {
+            let record = || {
+                let tape = Tape::new();
+                let weights = [tape.variable(w.clone()), tape.variable(b.clone())];
+                let mut sum = tape.variable(Tensor::scalar(0.0));
+                for _ in 0..uses {
+                    let y = Var::constant(x.clone()).matmul_bias(&weights[0], &weights[1], true);
+                    sum = sum + y.unwrap().square().sum(..).unwrap();
+                }
+                if other_use {
+                    sum = sum + weights[0].square().sum(..).unwrap();
+                }
+                (sum, weights)
+            };
+            let (sum, weights) = record();
+            let expected = sum.backward().unwrap();
+            let (sum, _) = record();
+            let mut found = [None, None];
+            let take = |number: usize, gradient: tensor::Factored<f64>| {
+                assert_eq!(
+                    gradient.is_product(),
+                    number == 0 && uses == 1 && !other_use
+                );
+                if let Some(slot) = found.get_mut(number) {
+                    assert!(slot.replace(gradient.into_tensor()?).is_none());
+                }
+                Ok::<(), tensor::Error>(())
+            };
+            sum.reverse().hand_out(take).unwrap();
+            for (found, weight) in found.into_iter().zip(&weights) {
+                let (found, expected) = (found.unwrap(), expected.of(weight).unwrap());
+                let largest = expected.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+                for (found, expected) in found.iter().zip(expected.iter()) {
+                    assert!((found - expected).abs() <= 1e-13 * largest);
+                }
+            }
+        }
+    }
+}

@@ -8,6 +8,7 @@ mod display;
 mod element;
 mod elementwise;
 mod error;
+mod factored;
 mod float;
 mod gate;
 mod index;
@@ -34,6 +35,7 @@ pub use conv::{
 };
 pub use element::{DType, Element, Number};
 pub use error::{Error, ErrorKind, Result};
+pub use factored::Factored;
 pub use float::Float;
 pub use join::Pad;
 pub use machine::Machine;

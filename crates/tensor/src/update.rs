@@ -1,8 +1,10 @@
 //! One pass in place over a parameter, its gradient and an optimizer's state.
 
 use crate::error::{Error, Result};
+use crate::factored::{Factored, Rows};
 use crate::float::Float;
-use crate::parallel::BLOCK;
+use crate::matmul::with_scratch;
+use crate::parallel::{BLOCK, Par};
 use crate::simd::{Level, vectorize};
 use crate::tensor::Tensor;
 
@@ -13,7 +15,8 @@ impl<T: Float> Tensor<T> {
     /// This is the update step of an optimizer: each array is read and written once, by all
     /// threads, in place where its memory has one owner (see [`Tensor::is_unique`]). The result
     /// does not depend on the number of threads, since no element looks at another. `rule` should
-    /// be small arithmetic, so that the loop can be compiled for the widest vectors.
+    /// be small arithmetic, so that the loop can be compiled for the widest vectors. A gradient that
+    /// is a product (see [`Factored`]) is computed block by block, and never stored.
     ///
     /// ```
     /// use tensor::Tensor;
@@ -33,7 +36,7 @@ impl<T: Float> Tensor<T> {
     /// If the shapes differ, or memory for a copy of shared elements cannot be allocated.
     pub fn update<const N: usize>(
         &mut self,
-        gradient: &Tensor<T>,
+        gradient: impl Into<Factored<T>>,
         slots: [&mut Tensor<T>; N],
         rule: impl Fn(T, T, [T; N]) -> (T, [T; N]) + Copy + Send + Sync,
     ) -> Result<()> {
@@ -42,23 +45,21 @@ impl<T: Float> Tensor<T> {
                 .with("parameter", &self.shape)
                 .with(what, shape)
         };
-        if gradient.shape != self.shape {
-            return Err(mismatch("gradient", &gradient.shape));
+        let gradient = gradient.into();
+        if *gradient.shape() != self.shape {
+            return Err(mismatch("gradient", gradient.shape()));
         }
         if let Some(slot) = slots.iter().find(|slot| slot.shape != self.shape) {
             return Err(mismatch("slot", &slot.shape));
         }
-        let gradient = gradient.try_contiguous("update")?;
-        let Some(gradient) = gradient.as_slice() else {
-            return Ok(());
-        };
         let parameter = self.try_make_mut("update")?;
         let mut states: [&mut [T]; N] = std::array::from_fn(|_| &mut [][..]);
         for (state, slot) in states.iter_mut().zip(slots) {
             *state = slot.try_make_mut("update")?;
         }
-        step(Level::best(), parameter, gradient, states, rule);
-        Ok(())
+        gradient.with_rows("update", |gradient| {
+            step(Level::best(), parameter, gradient, states, rule)
+        })
     }
 }
 
@@ -66,14 +67,22 @@ impl<T: Float> Tensor<T> {
 fn step<T: Float, const N: usize>(
     level: Level,
     parameter: &mut [T],
-    gradient: &[T],
+    gradient: Rows<'_, T>,
     slots: [&mut [T]; N],
     rule: impl Fn(T, T, [T; N]) -> (T, [T; N]) + Copy + Send + Sync,
-) {
-    if parameter.len() <= BLOCK {
-        return vectorize(level, || block(parameter, gradient, slots, rule));
+) -> Result<()> {
+    let len = parameter.len();
+    let block_len = block_len(gradient.unit());
+    if len <= block_len {
+        return with_elements(level, gradient, len, |gradient| {
+            vectorize(
+                level,
+                #[inline(always)]
+                || block(parameter, gradient, slots, rule),
+            );
+        });
     }
-    let middle = (parameter.len() / 2).next_multiple_of(BLOCK);
+    let middle = (len / 2).next_multiple_of(block_len);
     let (p0, p1) = parameter.split_at_mut(middle);
     let (g0, g1) = gradient.split_at(middle);
     let mut rest: [&mut [T]; N] = std::array::from_fn(|_| &mut [][..]);
@@ -82,10 +91,46 @@ fn step<T: Float, const N: usize>(
         let (head, tail) = std::mem::take(slot).split_at_mut(middle);
         (*slot, *rest) = (head, tail);
     }
-    rayon::join(
+    let (first, second) = rayon::join(
         || step(level, p0, g0, taken, rule),
         || step(level, p1, g1, rest, rule),
     );
+    first.and(second)
+}
+
+/// Elements in a block: whole units, and where they are rows of a product, whole tiles of rows.
+fn block_len(unit: usize) -> usize {
+    /// A multiple of what tiles have at all levels but the narrowest.
+    const TILE_ROWS: usize = 14;
+    if unit <= 1 {
+        return BLOCK;
+    }
+    let rows = 2 * BLOCK / unit;
+    unit * if rows < TILE_ROWS {
+        rows.max(1)
+    } else {
+        rows / TILE_ROWS * TILE_ROWS
+    }
+}
+
+/// Calls `body` with the `len` elements.
+fn with_elements<T: Float>(
+    level: Level,
+    rows: Rows<'_, T>,
+    len: usize,
+    body: impl FnOnce(&[T]),
+) -> Result<()> {
+    match rows {
+        Rows::Known(elements) => body(elements),
+        Rows::Product(left, right) => with_scratch(len, |product| {
+            if len > 0 {
+                T::product(left, right, product, Par::Sequential, level)?;
+            }
+            body(product);
+            Ok::<(), Error>(())
+        })?,
+    }
+    Ok(())
 }
 
 #[inline(always)]
@@ -130,12 +175,47 @@ mod tests {
                 (0..len).map(|i| rule(p[i], g[i], [m[i], v[i]])).collect();
             for level in Level::available() {
                 let (mut p, mut m, mut v) = (p.clone(), m.clone(), v.clone());
-                step(level, &mut p, &g, [&mut m, &mut v], rule);
+                step(level, &mut p, Rows::Known(&g), [&mut m, &mut v], rule).unwrap();
                 for (i, expected) in expected.iter().enumerate() {
                     assert_eq!((p[i], [m[i], v[i]]), *expected, "{level:?} {len} {i}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_product_is_the_gradient_that_it_would_give() {
+        let mut generator = crate::generator(3);
+        // Rows of one block and of several, whole tiles and rests, no depth, nothing at all.
+        for [m, k, n] in [
+            [5, 3, 7],
+            [700, 4, 130],
+            [9, 2, 40_000],
+            [61, 0, 5],
+            [0, 3, 4],
+        ] {
+            let mut matrix = |shape: [usize; 2]| {
+                Tensor::<f32>::uniform(shape, -1.0..1.0, &mut generator).unwrap()
+            };
+            // Both as views, as a reverse pass gives them.
+            let (left, right) = (matrix([k, m]).t(), matrix([n, k]).t());
+            let (mut expected, mut expected_slot) = (matrix([m, n]), matrix([m, n]));
+            let (mut found, mut slot) = (expected.clone(), expected_slot.clone());
+            let rule = |p: f32, g: f32, [s]: [f32; 1]| (p - 0.1 * g, [s + g * g]);
+            let gradient = left.matmul(&right).unwrap();
+            let known = expected.update(&gradient, [&mut expected_slot], rule);
+            known.unwrap();
+            let product = Factored::product(left, right).unwrap();
+            found.update(product, [&mut slot], rule).unwrap();
+            for (found, expected) in [(found, expected), (slot, expected_slot)] {
+                for (found, expected) in found.iter().zip(expected.iter()) {
+                    assert!((found - expected).abs() < 1e-5, "{m}×{k}×{n}");
+                }
+            }
+        }
+        let (left, right) = (Tensor::<f32>::ones([4, 3]), Tensor::ones([2, 4]));
+        let error = Factored::product(left.unwrap(), right.unwrap()).unwrap_err();
+        assert!(error.to_string().contains("[2, 4]"), "{error}");
     }
 
     #[test]

@@ -188,7 +188,7 @@ impl<T: Float, const RELU: bool> Op<T> for MatmulBias<RELU> {
         };
         at.gradients()
             .of(0, || dz.matmul(&at.input(1)?.t()))?
-            .of(1, || at.input(0)?.t().matmul(dz))?
+            .of_product(at, 1, || Ok([at.input(0)?.t(), dz.clone()]))?
             .of(2, || dz.sum(0))
     }
     fn gates_gradient(&self) -> bool {

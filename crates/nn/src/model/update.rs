@@ -1,6 +1,6 @@
 //! Gradients change the weights.
 
-use tensor::{Error, Float, Tensor};
+use tensor::{Error, Factored, Float, Tensor};
 
 use super::{Compiled, Sequential, Stage};
 use crate::error::Result;
@@ -62,8 +62,8 @@ impl<T: Float> Sequential<T> {
             compiled.optimizer.prepare(&mut gradients)?;
         }
         self.begin_update()?;
-        for (number, gradient) in gradients.iter().enumerate() {
-            self.update_parameter(number, gradient)?;
+        for (number, gradient) in gradients.into_iter().enumerate() {
+            self.update_parameter(number, &gradient.into())?;
         }
         Ok(())
     }
@@ -98,7 +98,7 @@ impl<T: Float> Sequential<T> {
         Ok(())
     }
 
-    pub(super) fn update_parameter(&mut self, number: usize, gradient: &Tensor<T>) -> Result<()> {
+    pub(super) fn update_parameter(&mut self, number: usize, gradient: &Factored<T>) -> Result<()> {
         let mut parameters = self.layers.iter_mut().flat_map(Stage::parameters_mut);
         let (Some(compiled), Some(parameter)) = (&mut self.compiled, parameters.nth(number)) else {
             return Ok(());

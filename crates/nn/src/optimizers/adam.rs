@@ -1,7 +1,7 @@
 //! Adaptive moments.
 
 use serde_json::json;
-use tensor::{Float, Tensor};
+use tensor::{Factored, Float, Tensor};
 
 use crate::config::{Config, ConfigReader};
 use crate::error::Result;
@@ -137,7 +137,7 @@ impl<T: Float> Optimizer<T> for Adam {
         &self,
         step: u64,
         parameter: &mut Tensor<T>,
-        gradient: &Tensor<T>,
+        gradient: &Factored<T>,
         state: &mut [Tensor<T>],
     ) -> Result<()> {
         let t = step as f64;

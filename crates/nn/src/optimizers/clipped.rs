@@ -1,7 +1,7 @@
 //! Limits on gradients.
 
 use serde_json::Value;
-use tensor::{Float, Tensor};
+use tensor::{Factored, Float, Tensor};
 
 use crate::config::{Config, ConfigReader};
 use crate::error::Result;
@@ -150,7 +150,7 @@ impl<T: Float, O: Optimizer<T>> Optimizer<T> for Clipped<O> {
         &self,
         step: u64,
         parameter: &mut Tensor<T>,
-        gradient: &Tensor<T>,
+        gradient: &Factored<T>,
         state: &mut [Tensor<T>],
     ) -> Result<()> {
         self.optimizer.update(step, parameter, gradient, state)

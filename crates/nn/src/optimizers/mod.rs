@@ -6,7 +6,7 @@ mod rmsprop;
 mod sgd;
 
 use serde_json::Value;
-use tensor::{Error, Float, Tensor};
+use tensor::{Error, Factored, Float, Tensor};
 
 use crate::config::{Config, ConfigReader};
 use crate::error::Result;
@@ -24,7 +24,7 @@ pub use sgd::Sgd;
 /// ```
 /// use nn::optimizers::{Optimizer, slots};
 /// use nn::prelude::*;
-/// use tensor::Float;
+/// use tensor::{Factored, Float};
 ///
 /// /// Steps of a fixed length in the direction that the gradient's sign says.
 /// struct SignDescent(f64);
@@ -46,7 +46,7 @@ pub use sgd::Sgd;
 ///         &self,
 ///         _step: u64,
 ///         parameter: &mut Tensor<T>,
-///         gradient: &Tensor<T>,
+///         gradient: &Factored<T>,
 ///         state: &mut [Tensor<T>],
 ///     ) -> nn::Result<()> {
 ///         let [] = slots(state)?;
@@ -85,7 +85,8 @@ pub trait Optimizer<T: Float = f32>: Send + Sync {
     }
 
     /// Changes one parameter in place; `step` counts from 1, and `state` has one tensor for each
-    /// of [`slots`](Optimizer::slots).
+    /// of [`slots`](Optimizer::slots). A large gradient may come as a product of two matrices, which
+    /// [`Tensor::update`] takes as it is and [`Factored::into_tensor`] computes.
     ///
     /// # Errors
     /// If the shapes differ.
@@ -93,7 +94,7 @@ pub trait Optimizer<T: Float = f32>: Send + Sync {
         &self,
         step: u64,
         parameter: &mut Tensor<T>,
-        gradient: &Tensor<T>,
+        gradient: &Factored<T>,
         state: &mut [Tensor<T>],
     ) -> Result<()>;
 
@@ -126,7 +127,7 @@ impl<T: Float, O: Optimizer<T> + ?Sized> Optimizer<T> for Box<O> {
         &self,
         step: u64,
         parameter: &mut Tensor<T>,
-        gradient: &Tensor<T>,
+        gradient: &Factored<T>,
         state: &mut [Tensor<T>],
     ) -> Result<()> {
         (**self).update(step, parameter, gradient, state)

@@ -1,7 +1,7 @@
 //! Gradient descent.
 
 use serde_json::json;
-use tensor::{Float, Tensor};
+use tensor::{Factored, Float, Tensor};
 
 use crate::config::{Config, ConfigReader};
 use crate::error::Result;
@@ -106,7 +106,7 @@ impl<T: Float> Optimizer<T> for Sgd {
         &self,
         _step: u64,
         parameter: &mut Tensor<T>,
-        gradient: &Tensor<T>,
+        gradient: &Factored<T>,
         state: &mut [Tensor<T>],
     ) -> Result<()> {
         let rate = T::constant(self.learning_rate);

@@ -80,6 +80,17 @@ impl<'a, T> MatrixRef<'a, T> {
         }
     }
 
+    /// The first `row` rows, and the others.
+    pub(crate) fn split_at_row(self, row: usize) -> (Self, Self) {
+        let row = row.min(self.rows);
+        let tail = MatrixRef {
+            origin: self.pointer(row, 0),
+            rows: self.rows - row,
+            ..self
+        };
+        (MatrixRef { rows: row, ..self }, tail)
+    }
+
     /// Rows.
     pub fn rows(&self) -> usize {
         self.rows

@@ -213,6 +213,14 @@ pub(crate) fn product_kernel<T: Real>(
     gemm(left, right, out, Accum::Replace, epilogue, par, level)
 }
 
+impl<T: Element> Tensor<T> {
+    /// The elements of a tensor with two axes.
+    pub(crate) fn matrix(&self) -> Result<MatrixRef<'_, T>> {
+        let size = [self.shape[0], self.shape[1]];
+        matrix(self, self.offset, size, matrix_strides(self))
+    }
+}
+
 /// A new matrix that `multiply` fills from two.
 fn product_of<T: Element>(
     operation: &str,
@@ -220,10 +228,7 @@ fn product_of<T: Element>(
     shape: [usize; 2],
     multiply: impl FnOnce(MatrixRef<'_, T>, MatrixRef<'_, T>, &mut [T]) -> Result<()>,
 ) -> Result<Tensor<T>> {
-    let [left, right] = operands.map(|x| {
-        let size = [x.shape[0], x.shape[1]];
-        matrix(x, x.offset, size, matrix_strides(x))
-    });
+    let [left, right] = operands.map(Tensor::matrix);
     let (left, right) = (left?, right?);
     let mut result = Ok(());
     let out = Tensor::build(operation, shape, |out| {
