@@ -53,7 +53,7 @@ pub use tape::Tape;
 // The signatures of [`Op`] are made of these, so a crate that adds operations depends on this one
 // alone, and cannot meet a second version of them.
 pub use tensor::{self, Error, ErrorKind, Float, Result, Shape, Tensor};
-pub use trace::{Span, SpanKind, section, trace};
+pub use trace::{Span, SpanKind, is_watched, section, trace};
 pub use var::{Var, no_grad};
 
 /// The elementwise functions that exist, each with what its tests and its row in the

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use tensor::{Float, Shape};
 
+use crate::var::{Recording, recording};
+
 /// Something that ran while [`trace`] watched.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -131,6 +133,17 @@ pub fn section<R>(name: &str, body: impl FnOnce() -> R) -> R {
 #[inline]
 pub(crate) fn is_on() -> bool {
     ON.get()
+}
+
+/// Whether [`trace`] or [`no_grad`](crate::no_grad) is at work on this thread: code that is called
+/// now should not move to another one, where they are not.
+///
+/// ```
+/// assert!(!autograd::is_watched());
+/// assert!(autograd::no_grad(autograd::is_watched));
+/// ```
+pub fn is_watched() -> bool {
+    is_on() || recording() != Recording::On
 }
 
 /// Opens a span that ends with the value returned; in the scope of the section around it if none

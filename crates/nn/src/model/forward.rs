@@ -75,6 +75,11 @@ impl<T: Float> Sequential<T> {
     pub fn predict(&self, x: impl Into<Inputs>) -> Result<Tensor<T>> {
         let x = x.into();
         self.require_fit("predict", &x)?;
+        self.on_pool(x.len(), || self.predict_all(&x))
+    }
+
+    /// Predictions for samples that fit.
+    fn predict_all(&self, x: &Inputs) -> Result<Tensor<T>> {
         let count = x.len();
         let mut shape = Shape::from(count);
         let output = self.output_shape().map_or(&[][..], |shape| shape);

@@ -6,6 +6,7 @@ mod forward;
 mod names;
 mod profile;
 mod summary;
+mod threads;
 mod train;
 mod update;
 

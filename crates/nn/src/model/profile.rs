@@ -104,7 +104,10 @@ impl<T: Float> Sequential<T> {
         let targets = self.checked_targets("profile", x.shape(), &y)?;
         let weights = self.weights();
         let state = self.compiled().map(|compiled| compiled.state().clone());
-        let traces = self.watched_steps(&x.to_tensor()?, &targets, steps.max(1));
+        let (samples, inputs) = (x.len(), x.to_tensor()?);
+        let traces = self.on_pool_mut(samples, |model| {
+            model.watched_steps(&inputs, &targets, steps.max(1))
+        });
         self.set_weights(weights)?;
         if let (Some(compiled), Some(state)) = (self.compiled_mut(), state) {
             compiled.set_state(state);

@@ -18,11 +18,16 @@ impl<T: Float> Sequential<T> {
         let (x, y) = (x.into(), y.into());
         let compiled = self.require_compiled("evaluate")?;
         self.checked_targets("evaluate", x.shape(), &y)?;
+        self.on_pool(x.len(), || self.evaluate_all(compiled, &x, &y))
+    }
+
+    /// [`Sequential::evaluate`] for what fits.
+    fn evaluate_all(&self, compiled: &Compiled<T>, x: &Inputs, y: &Array) -> Result<Scores> {
         let mut running = Running::default();
         let mut start = 0;
         while start < x.len() {
             let end = x.len().min(start + BATCH);
-            let targets = Targets::new(&samples::slice(&y, start..end)?)?;
+            let targets = Targets::new(&samples::slice(y, start..end)?)?;
             let batch = Var::constant(x.slice(start..end)?.to_tensor()?);
             let mode = Mode {
                 without_last_activation: self.loss_absorbs_activation(compiled),
@@ -94,6 +99,16 @@ impl<T: Float> Sequential<T> {
         targets: &Targets<T>,
         running: &mut Running,
     ) -> Result<()> {
+        let samples = x.shape().first().copied().unwrap_or(0);
+        self.on_pool_mut(samples, |model| model.step_here(x, targets, running))
+    }
+
+    fn step_here(
+        &mut self,
+        x: &Tensor<T>,
+        targets: &Targets<T>,
+        running: &mut Running,
+    ) -> Result<()> {
         let compiled = self.require_compiled("fit")?;
         let mode = self.training_mode(compiled);
         let tape = Tape::new();
@@ -115,7 +130,7 @@ impl<T: Float> Sequential<T> {
         }
         let mut gradients = vec![None; self.parameters().count()];
         loss.reverse().hand_out(|number, gradient| {
-            gradients[number] = Some(gradient);
+            gradients[number] = Some(gradient.into_tensor()?);
             Ok::<(), tensor::Error>(())
         })?;
         // The weights have one owner again once the loss and its tape are gone, and can be changed

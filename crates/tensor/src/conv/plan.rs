@@ -398,7 +398,11 @@ fn close<T: Real>(execution: Execution, gate: Option<&[T]>, dx: &mut [T]) {
     };
     execution.par.for_chunks(dx, BLOCK, |block, dx| {
         let gate = &gate[block * BLOCK..][..dx.len()];
-        vectorize_to_avx2(execution.level, || keep_where_open(gate, dx));
+        vectorize_to_avx2(
+            execution.level,
+            #[inline(always)]
+            || keep_where_open(gate, dx),
+        );
     });
 }
 

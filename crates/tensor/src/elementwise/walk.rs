@@ -262,7 +262,11 @@ pub(crate) fn for_blocks<T: Send>(
 ) {
     let level = Level::best();
     Par::Threads.for_chunks(out, BLOCK, |block, out| {
-        vectorize_to_avx2(level, || body(block * BLOCK, out));
+        vectorize_to_avx2(
+            level,
+            #[inline(always)]
+            || body(block * BLOCK, out),
+        );
     });
 }
 

@@ -28,11 +28,15 @@ pub(super) fn product<T: Number>(
             for p in 0..a.columns() {
                 let factor = a.get(i, p);
                 match b.row(p) {
-                    Some(row) => vectorize(level, || {
-                        for (sum, &value) in out.iter_mut().zip(row) {
-                            *sum = sum.plus(factor.times(value));
-                        }
-                    }),
+                    Some(row) => vectorize(
+                        level,
+                        #[inline(always)]
+                        || {
+                            for (sum, &value) in out.iter_mut().zip(row) {
+                                *sum = sum.plus(factor.times(value));
+                            }
+                        },
+                    ),
                     None => {
                         for (j, sum) in out.iter_mut().enumerate() {
                             *sum = sum.plus(factor.times(b.get(p, j)));

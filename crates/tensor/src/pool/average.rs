@@ -20,20 +20,24 @@ pub(super) fn forward<T: Float>(
     par.for_chunks(y, at_once * row_len, |block, y| {
         for (number, y) in (block * at_once..).zip(y.chunks_exact_mut(row_len)) {
             let (image, row) = place(number, rows.output);
-            vectorize(level, || {
-                for (o, y) in y.chunks_exact_mut(channels).enumerate() {
-                    y.fill(T::ZERO);
-                    for_taps(params, x, [image, row, o], |_, pixel| {
+            vectorize(
+                level,
+                #[inline(always)]
+                || {
+                    for (o, y) in y.chunks_exact_mut(channels).enumerate() {
+                        y.fill(T::ZERO);
+                        for_taps(params, x, [image, row, o], |_, pixel| {
+                            for c in 0..channels {
+                                y[c] += pixel[c];
+                            }
+                        });
+                        let divisor = T::constant(params.divisor(row, o) as f64);
                         for c in 0..channels {
-                            y[c] += pixel[c];
+                            y[c] = y[c] / divisor;
                         }
-                    });
-                    let divisor = T::constant(params.divisor(row, o) as f64);
-                    for c in 0..channels {
-                        y[c] = y[c] / divisor;
                     }
-                }
-            });
+                },
+            );
         }
     });
 }
@@ -61,20 +65,24 @@ pub(super) fn gradient<T: Float>(
             for window in windows_over(&rows, y) {
                 let row = image * rows.output + window;
                 let dy = Row::of(dy, row, columns.output, channels);
-                vectorize(level, || {
-                    for o in 0..columns.output {
-                        let dy = dy.pixel(o);
-                        let divisor = T::constant(params.divisor(window, o) as f64);
-                        let first = columns.start(o);
-                        for across in columns.taps(o) {
-                            let x = (first + across as isize) as usize;
-                            let dx = &mut dx[x * channels..][..channels];
-                            for c in 0..channels {
-                                dx[c] += dy[c] / divisor;
+                vectorize(
+                    level,
+                    #[inline(always)]
+                    || {
+                        for o in 0..columns.output {
+                            let dy = dy.pixel(o);
+                            let divisor = T::constant(params.divisor(window, o) as f64);
+                            let first = columns.start(o);
+                            for across in columns.taps(o) {
+                                let x = (first + across as isize) as usize;
+                                let dx = &mut dx[x * channels..][..channels];
+                                for c in 0..channels {
+                                    dx[c] += dy[c] / divisor;
+                                }
                             }
                         }
-                    }
-                });
+                    },
+                );
             }
         }
     });

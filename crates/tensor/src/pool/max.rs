@@ -68,20 +68,24 @@ pub(super) fn forward<T: Float, P: Position>(
                 .zip(positions.chunks_exact_mut(row_len));
             for (row, (values, positions)) in (block * at_once..).zip(pairs) {
                 let (image, y) = place(row, rows.output);
-                vectorize(level, || {
-                    let outputs = values
-                        .chunks_exact_mut(channels)
-                        .zip(positions.chunks_exact_mut(channels));
-                    for (o, (values, positions)) in outputs.enumerate() {
-                        max_and_position(params, x, [image, y, o], values, positions);
-                    }
-                    if gated {
-                        for (position, &value) in positions.iter_mut().zip(values.iter()) {
-                            let closed = value <= T::ZERO;
-                            *position = if closed { P::CLOSED } else { *position };
+                vectorize(
+                    level,
+                    #[inline(always)]
+                    || {
+                        let outputs = values
+                            .chunks_exact_mut(channels)
+                            .zip(positions.chunks_exact_mut(channels));
+                        for (o, (values, positions)) in outputs.enumerate() {
+                            max_and_position(params, x, [image, y, o], values, positions);
                         }
-                    }
-                });
+                        if gated {
+                            for (position, &value) in positions.iter_mut().zip(values.iter()) {
+                                let closed = value <= T::ZERO;
+                                *position = if closed { P::CLOSED } else { *position };
+                            }
+                        }
+                    },
+                );
             }
         },
     );
@@ -152,11 +156,15 @@ pub(super) fn values<T: Float>(
     par.for_chunks(values, at_once * row_len, |block, values| {
         for (row, values) in (block * at_once..).zip(values.chunks_exact_mut(row_len)) {
             let (image, y) = place(row, rows.output);
-            vectorize(level, || {
-                for (o, values) in values.chunks_exact_mut(channels).enumerate() {
-                    max(params, x, [image, y, o], values);
-                }
-            });
+            vectorize(
+                level,
+                #[inline(always)]
+                || {
+                    for (o, values) in values.chunks_exact_mut(channels).enumerate() {
+                        max(params, x, [image, y, o], values);
+                    }
+                },
+            );
         }
     });
 }
@@ -224,27 +232,42 @@ pub(super) fn scatter<T: Float, P: Position>(
                 let row = image * rows.output + window;
                 let dy = Row::of(dy, row, columns.output, channels);
                 let positions = Row::of(positions, row, columns.output, channels);
-                vectorize(level, || {
-                    if in_pairs {
-                        return scatter_pairs(down, dy, positions, columns.output, channels, dx);
-                    }
-                    for o in 0..columns.output {
-                        let (dy, positions) = (dy.pixel(o), positions.pixel(o));
-                        for across in columns.taps(o) {
-                            let x = (columns.start(o) + across as isize) as usize;
-                            let dx = &mut dx[x * channels..][..channels];
-                            let position = P::new(down * columns.kernel + across);
-                            for c in 0..channels {
-                                let won = positions[c] == position;
-                                dx[c] += if won { dy[c] } else { T::ZERO };
+                vectorize(
+                    level,
+                    #[inline(always)]
+                    || {
+                        if in_pairs {
+                            return scatter_pairs(
+                                down,
+                                dy,
+                                positions,
+                                columns.output,
+                                channels,
+                                dx,
+                            );
+                        }
+                        for o in 0..columns.output {
+                            let (dy, positions) = (dy.pixel(o), positions.pixel(o));
+                            for across in columns.taps(o) {
+                                let x = (columns.start(o) + across as isize) as usize;
+                                let dx = &mut dx[x * channels..][..channels];
+                                let position = P::new(down * columns.kernel + across);
+                                for c in 0..channels {
+                                    let won = positions[c] == position;
+                                    dx[c] += if won { dy[c] } else { T::ZERO };
+                                }
                             }
                         }
-                    }
-                });
+                    },
+                );
             }
             if let Some(gate) = gate {
                 let gate = &gate[number * row_len..][..row_len];
-                vectorize(level, || keep_where_open(gate, dx));
+                vectorize(
+                    level,
+                    #[inline(always)]
+                    || keep_where_open(gate, dx),
+                );
             }
         }
     });
@@ -298,22 +321,26 @@ pub(super) fn gather<T: Float, P: Position>(
         for (number, y) in (block * at_once..).zip(y.chunks_exact_mut(row_len)) {
             let (image, row) = place(number, rows.output);
             let positions = Row::of(positions, number, columns.output, channels);
-            vectorize(level, || {
-                for (o, y) in y.chunks_exact_mut(channels).enumerate() {
-                    let positions = positions.pixel(o);
-                    y.fill(T::ZERO);
-                    for_taps(params, x, [image, row, o], |tap, pixel| {
-                        let position = P::new(tap);
-                        for c in 0..channels {
-                            y[c] = if positions[c] == position {
-                                pixel[c]
-                            } else {
-                                y[c]
-                            };
-                        }
-                    });
-                }
-            });
+            vectorize(
+                level,
+                #[inline(always)]
+                || {
+                    for (o, y) in y.chunks_exact_mut(channels).enumerate() {
+                        let positions = positions.pixel(o);
+                        y.fill(T::ZERO);
+                        for_taps(params, x, [image, row, o], |tap, pixel| {
+                            let position = P::new(tap);
+                            for c in 0..channels {
+                                y[c] = if positions[c] == position {
+                                    pixel[c]
+                                } else {
+                                    y[c]
+                                };
+                            }
+                        });
+                    }
+                },
+            );
         }
     });
 }

@@ -107,16 +107,20 @@ fn in_groups<T: Element>(
     const { assert!(BLOCK.is_multiple_of(GROUP)) }
     let level = Level::best();
     Par::Threads.for_chunks(out, BLOCK, |block, out| {
-        vectorize(level, || {
-            for (i, out) in out.chunks_mut(GROUP).enumerate() {
-                let start = block * BLOCK + i * GROUP;
-                let words = words(key, stream, (start / GROUP) as u64);
-                let (lower, upper) = out.split_at_mut(out.len().min(WORDS));
-                set(start, &words.map(|word| word & 0xffff), lower);
-                if !upper.is_empty() {
-                    set(start + WORDS, &words.map(|word| word >> 16), upper);
+        vectorize(
+            level,
+            #[inline(always)]
+            || {
+                for (i, out) in out.chunks_mut(GROUP).enumerate() {
+                    let start = block * BLOCK + i * GROUP;
+                    let words = words(key, stream, (start / GROUP) as u64);
+                    let (lower, upper) = out.split_at_mut(out.len().min(WORDS));
+                    set(start, &words.map(|word| word & 0xffff), lower);
+                    if !upper.is_empty() {
+                        set(start + WORDS, &words.map(|word| word >> 16), upper);
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }

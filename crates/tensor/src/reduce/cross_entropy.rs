@@ -159,13 +159,18 @@ impl<T: Float> Tensor<T> {
         Tensor::build(operation, leading, |out| {
             Par::Threads.for_chunks(out, some, |chunk, out| {
                 let x = &x[chunk * some * classes..];
-                vectorize(Level::best(), || {
-                    for (i, (out, x)) in out.iter_mut().zip(x.chunks_exact(classes)).enumerate() {
-                        let largest = largest_of(x);
-                        let log = sum_of(x, |x| (x - largest).exp()).ln();
-                        *out = loss(chunk * some + i, x, largest, log);
-                    }
-                });
+                vectorize(
+                    Level::best(),
+                    #[inline(always)]
+                    || {
+                        for (i, (out, x)) in out.iter_mut().zip(x.chunks_exact(classes)).enumerate()
+                        {
+                            let largest = largest_of(x);
+                            let log = sum_of(x, |x| (x - largest).exp()).ln();
+                            *out = loss(chunk * some + i, x, largest, log);
+                        }
+                    },
+                );
             });
         })
     }
@@ -183,12 +188,16 @@ impl<T: Float> Tensor<T> {
         Tensor::build(operation, self.shape.clone(), |out| {
             out.copy_from_slice(x);
             Par::Threads.for_chunks(out, some * classes, |chunk, out| {
-                vectorize(Level::best(), || {
-                    for (i, out) in out.chunks_exact_mut(classes).enumerate() {
-                        let sum = exp_shifted_row(out);
-                        finish(chunk * some + i, out, sum);
-                    }
-                });
+                vectorize(
+                    Level::best(),
+                    #[inline(always)]
+                    || {
+                        for (i, out) in out.chunks_exact_mut(classes).enumerate() {
+                            let sum = exp_shifted_row(out);
+                            finish(chunk * some + i, out, sum);
+                        }
+                    },
+                );
             });
         })
     }

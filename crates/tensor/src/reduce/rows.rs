@@ -47,11 +47,15 @@ impl<T: Element> Rows<T> {
         let level = Level::best();
         Par::Threads.for_chunks(out, slabs * out_len, |chunk, out| {
             let source = &source[chunk * slabs * len..];
-            vectorize(level, || {
-                for (x, out) in source.chunks_exact(len).zip(out.chunks_exact_mut(out_len)) {
-                    body(x, out);
-                }
-            });
+            vectorize(
+                level,
+                #[inline(always)]
+                || {
+                    for (x, out) in source.chunks_exact(len).zip(out.chunks_exact_mut(out_len)) {
+                        body(x, out);
+                    }
+                },
+            );
         });
     }
 }

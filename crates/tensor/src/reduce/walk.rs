@@ -436,12 +436,16 @@ fn fold_tile<A: Element, F: Fold<A>>(
     rows: &[usize],
     states: &mut [F::State],
 ) {
-    vectorize(Level::best(), || {
-        let mut column = 0;
-        column = fold_lanes::<A, F, LANES>(fold, source, rows, column, states);
-        column = fold_lanes::<A, F, 16>(fold, source, rows, column, states);
-        fold_lanes::<A, F, 1>(fold, source, rows, column, states);
-    });
+    vectorize(
+        Level::best(),
+        #[inline(always)]
+        || {
+            let mut column = 0;
+            column = fold_lanes::<A, F, LANES>(fold, source, rows, column, states);
+            column = fold_lanes::<A, F, 16>(fold, source, rows, column, states);
+            fold_lanes::<A, F, 1>(fold, source, rows, column, states);
+        },
+    );
 }
 
 /// Folds columns from `column` on in groups of `W`, and returns where it stopped.
@@ -525,13 +529,17 @@ fn fold_run<A: Element, F: Fold<A>>(
 /// Folds neighbouring elements with this machine's vectors: lane by lane, then the lanes pairwise.
 #[inline(never)]
 fn fold_slice<A: Element, F: Fold<A>>(fold: F, source: &[A]) -> F::State {
-    vectorize(Level::best(), || {
-        if source.len() >= 4 * LANES {
-            fold_slice_by::<A, F, LANES>(fold, source)
-        } else {
-            fold_slice_by::<A, F, 16>(fold, source)
-        }
-    })
+    vectorize(
+        Level::best(),
+        #[inline(always)]
+        || {
+            if source.len() >= 4 * LANES {
+                fold_slice_by::<A, F, LANES>(fold, source)
+            } else {
+                fold_slice_by::<A, F, 16>(fold, source)
+            }
+        },
+    )
 }
 
 #[inline(always)]

@@ -158,8 +158,8 @@ fn detect() -> Level {
 
 /// Runs `body` compiled for `level`, so that plain loops inside it use its vector width.
 ///
-/// `body` must be small enough to be inlined (a loop over a slice); code that is not inlined into
-/// it runs as compiled for the baseline, which is slower but equally right.
+/// Mark the closure `#[inline(always)]`, and all that it calls: code that is not inlined into it runs
+/// as compiled for the baseline, which is slower but equally right.
 ///
 /// # Panics
 /// If `level` is above [`Level::of_machine`].

@@ -62,14 +62,20 @@ pub(in crate::conv) fn filter_gradient<T: Real, M: Minimal>(
     let parts = MOST_PARTS.min(blocks).min((PARTS_LEN / part_len).max(1));
     let mut sums = Buffer::unspecified("conv2d_filter_gradient", parts * part_len)?;
     par.for_chunks(sums.as_mut_slice(), part_len, |part, sums| {
-        sums.fill(T::ZERO);
         let (filters, bias) = sums.split_at_mut(filters_len);
+        bias.fill(T::ZERO);
+        // The first chunk finds nothing there that its products would be added to.
+        let mut finish = Finish::Store {
+            bias: None,
+            relu: false,
+        };
         for block in part * blocks / parts..(part + 1) * blocks / parts {
             let image = block / blocks_down * images;
             let row = block % blocks_down * rows;
             let images = image..(image + images).min(params.batch);
             for chunk in tiling.chunks(images, row..(row + rows).min(tiling.rows)) {
-                sum.add(&chunk, filters, bias);
+                sum.add(&chunk, finish, filters, bias);
+                finish = Finish::Add;
             }
         }
     });
@@ -125,8 +131,8 @@ impl<T: Real, M: Minimal> Sum<'_, T, M> {
         Fetch { parts }
     }
 
-    /// Adds the products of one chunk of tiles, and the sums of its gradient.
-    fn add(&self, chunk: &Chunk, sums: &mut [T], bias: &mut [T]) {
+    /// Stores or adds the products of one chunk of tiles, and adds the sums of its gradient.
+    fn add(&self, chunk: &Chunk, finish: Finish<'_, T>, sums: &mut [T], bias: &mut [T]) {
         let tiles = chunk.tiles.len();
         let [v_width, w_width] = self.widths;
         let (v_len, w_len) = (M::POINTS * tiles * v_width, M::POINTS * tiles * w_width);
@@ -181,7 +187,7 @@ impl<T: Real, M: Minimal> Sum<'_, T, M> {
                             rows: channels,
                             columns: panel.width,
                             sum: [Loop::ONCE, Loop::ONCE, inner],
-                            finish: Finish::Add,
+                            finish,
                             ahead: fetch.share(point * panels + index, M::POINTS * panels),
                         };
                         let at = M::POINTS * panel.start + point * channels * panel.width;
