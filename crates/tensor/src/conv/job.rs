@@ -258,6 +258,8 @@ fn run<T: Real>(
 
 /// Multiplications in a block: enough to hide what handing it to a thread costs.
 const BLOCK_MULTIPLICATIONS: usize = 1 << 20;
+/// The same where a single image is all there is.
+const SHARED_MULTIPLICATIONS: usize = 1 << 18;
 /// Numbers of the source under a block, so that it stays in the second-level cache.
 const BLOCK_SOURCE: usize = 32 << 10;
 /// Numbers of the target in a block, so that its rows are still there when the next panel of
@@ -308,7 +310,13 @@ fn for_blocks<T: Real>(
         let by_work = BLOCK_MULTIPLICATIONS.saturating_mul(height) / per_image;
         let by_source = BLOCK_SOURCE.saturating_mul(height) / job.source_shape.len().max(1);
         let by_target = BLOCK_TARGET / row_len;
-        let rows = by_work.max(by_source.min(by_target)).clamp(1, height);
+        // One image that is worth it is enough for some threads.
+        let parts = match batch {
+            1 => (per_image / SHARED_MULTIPLICATIONS).clamp(1, 4),
+            _ => 1,
+        };
+        let rows = by_work.max(by_source.min(by_target));
+        let rows = rows.clamp(1, height.div_ceil(parts));
         par.for_chunks(target, image_len, |image, target| {
             par.for_chunks(target, rows * row_len, |i, target| {
                 let images = image..image + 1;

@@ -51,6 +51,10 @@ const CHUNK: usize = 128 << 10;
 const FEWEST_TILES: usize = 28;
 /// The same where sums of a matrix for each point are added to, which fill a cache of their own.
 const FEWEST_SUMMED_TILES: usize = 56;
+/// Blocks of work that threads can share, if there are as many …
+const FEWEST_BLOCKS: usize = 4;
+/// … of so many tiles: fewer leave the multipliers waiting for the filters.
+const FEWEST_BLOCK_TILES: usize = 6;
 
 /// Whether the algorithm exists for a geometry.
 pub(super) fn is_possible(params: &Conv2dParams) -> bool {
@@ -95,6 +99,18 @@ impl Tiling {
     fn block(&self) -> [usize; 2] {
         let rows = (self.chunk / self.columns).max(1);
         [(rows / self.rows).clamp(1, self.batch), rows.min(self.rows)]
+    }
+
+    /// [`Tiling::block`], but smaller where a few images would be too few blocks for the threads.
+    fn spread_block(&self) -> [usize; 2] {
+        let [images, rows] = self.block();
+        let images = images.min(self.batch.div_ceil(FEWEST_BLOCKS));
+        let blocks_down = FEWEST_BLOCKS.div_ceil(self.batch);
+        let fewest = FEWEST_BLOCK_TILES.div_ceil(self.columns).min(rows);
+        [
+            images,
+            rows.min(self.rows.div_ceil(blocks_down)).max(fewest),
+        ]
     }
 
     /// The block that begins at row `first_row` of tiles of image `first_image`, cut into chunks
@@ -186,7 +202,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
         tiling: PhantomData,
     };
     let tiling = Tiling::new::<M>(batch, target_shape, layer.widths, FEWEST_TILES);
-    let [images, rows] = tiling.block();
+    let [images, rows] = tiling.spread_block();
     let (written, tile_rows) = match ending {
         Ending::Pool => (pooled(target_shape), M::OUTPUT / 2),
         _ => (target_shape, M::OUTPUT),
