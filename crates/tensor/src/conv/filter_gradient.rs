@@ -30,6 +30,12 @@ pub(super) const PARTS_LEN: usize = 8 << 20;
 const LARGEST_BLOCK: usize = 512 << 10;
 /// … down to so many.
 const SMALLEST_BLOCK: usize = 256 << 10;
+/// The small tiles of 16 registers read a block many times, so it must be near; where there are no
+/// more sums than these, …
+const NEAR_SUMS: usize = 16 << 10;
+/// … which cost little to fetch and store, a block is at most so many numbers: a quarter of a
+/// second-level cache of 1 MiB.
+const NEAR_BLOCK: usize = 64 << 10;
 
 /// `dw[ky, kx, ci, co] = Σ x[n, oy·s + ky·d − before, …, ci] · dy[n, oy, ox, co]`; overwrites `dw`.
 pub(super) fn filter_gradient<T: Real>(
@@ -189,7 +195,11 @@ impl<T: Real> Sum<'_, T> {
 
     fn blocks(&self, batch: usize) -> Blocks {
         let numbers = (self.x.len() + self.dy.len()) / MOST_PARTS;
-        let numbers = numbers.clamp(SMALLEST_BLOCK, LARGEST_BLOCK);
+        let mut numbers = numbers.clamp(SMALLEST_BLOCK, LARGEST_BLOCK);
+        let panels = self.correlation.panels::<T>(self.level);
+        if self.level < Level::Avx512 && self.correlation.groups * panels.len() <= NEAR_SUMS {
+            numbers = numbers.min(NEAR_BLOCK);
+        }
         let height = self.dy_shape.height;
         let all_rows = numbers / self.row_numbers();
         let images = (all_rows / height).clamp(1, batch);
