@@ -56,6 +56,10 @@ const FEWEST_BLOCKS: usize = 4;
 /// … of so many tiles: fewer leave the multipliers waiting for the filters.
 const FEWEST_BLOCK_TILES: usize = 6;
 
+/// Numbers of transformed filters that stay in the second-level cache, nearly; of more, each matrix is
+/// fetched while the one before it is multiplied.
+const NEAR_FILTERS: usize = 1 << 20;
+
 /// Whether the algorithm exists for a geometry.
 pub(super) fn is_possible(params: &Conv2dParams) -> bool {
     let axis_fits = |axis: &crate::conv::padding::WindowAxis| {
@@ -356,6 +360,12 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
         let channels = self.source_shape.channels;
         let [v_width, m_width] = self.widths;
         let panels = self.panels.count();
+        let filters = |point: usize, panel: usize| {
+            let panel = self.panels.panel(panel);
+            let len = channels * panel.width;
+            &self.u[M::POINTS * panel.start + point * len..][..len]
+        };
+        let far = self.u.len() > NEAR_FILTERS;
         for point in 0..M::POINTS {
             for (index, panel) in (0..panels).map(|p| self.panels.panel(p)).enumerate() {
                 let inner = Loop {
@@ -363,11 +373,10 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
                     a: 1,
                     b: panel.width,
                 };
-                let u = M::POINTS * panel.start + point * channels * panel.width;
                 let strip = Strip {
                     a: &v[point * tiles * v_width..],
                     a_row: v_width,
-                    b: &self.u[u..],
+                    b: filters(point, index),
                     c_row: m_width,
                     rows: tiles,
                     // Also the columns that fill up a vector: they are zeros.
@@ -377,7 +386,11 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
                         bias: None,
                         relu: false,
                     },
-                    ahead: fetch.share(point * panels + index, M::POINTS * panels),
+                    ahead: match (far, index + 1 == panels) {
+                        (false, _) => fetch.share(point * panels + index, M::POINTS * panels),
+                        (true, false) => filters(point, index + 1),
+                        (true, true) => filters((point + 1) % M::POINTS, 0),
+                    },
                 };
                 strip.run(self.level, &mut m[point * tiles * m_width + panel.first..]);
             }
