@@ -6,6 +6,7 @@ use crate::conv::correlation::Correlation;
 use crate::conv::depthwise::pixels::{
     Ahead, Channels, Chunk, ChunkShape, Kind, Pixels, Span, Tile, chunks, tiles,
 };
+use crate::conv::depthwise::source::{Source, rows_under, span, with_rows};
 use crate::conv::filter_gradient::MOST_PARTS;
 use crate::conv::job::{Execution, ImageShape, input_image, output_image};
 use crate::conv::microkernel::lanes;
@@ -36,25 +37,34 @@ pub(in crate::conv) fn filter_gradient<T: Real>(
     let part_len = taps * params.groups.next_multiple_of(lanes);
     let mut sums = Buffer::unspecified("conv2d_filter_gradient", parts * part_len)?;
     let correlation = Correlation::depthwise(params, None);
+    let (x_shape, dy_shape) = (input_image(params), output_image(params));
+    let under = |o: usize| rows_under(&correlation.rows, o);
+    let span = span((0..dy_shape.height).map(under));
     par.for_chunks(sums.as_mut_slice(), part_len, |part, sums| {
         sums.fill(T::ZERO);
         let rows = part * rows / parts..(part + 1) * rows / parts;
         count_multiplications([rows.len(), params.columns.output, dw.len()]);
-        for row in rows {
-            dispatch(
-                level,
-                GradientRow {
+        let axes = [&correlation.rows, &correlation.columns];
+        with_rows(x_shape, span, axes, |x_rows| {
+            for row in rows.clone() {
+                let (image, o) = (row / dy_shape.height, row % dy_shape.height);
+                if o == 0 || row == rows.start {
+                    x_rows.begin(&x[image * x_shape.len()..][..x_shape.len()]);
+                }
+                let kernel = GradientRow {
                     correlation: &correlation,
                     x,
-                    x_shape: input_image(params),
+                    x_shape,
+                    x_rows: x_rows.source(under(o)),
                     dy,
-                    dy_shape: output_image(params),
-                    image: row / params.rows.output,
-                    o: row % params.rows.output,
+                    dy_shape,
+                    image,
+                    o,
                     sums,
-                },
-            );
-        }
+                };
+                dispatch(level, kernel);
+            }
+        });
     });
     for (part, sums) in sums.as_slice().chunks_exact(part_len).enumerate() {
         for (index, sums) in sums.chunks_exact(lanes).enumerate() {
@@ -77,6 +87,8 @@ struct GradientRow<'a, T> {
     correlation: &'a Correlation,
     x: &'a [T],
     x_shape: ImageShape,
+    /// The rows of the image under the outputs.
+    x_rows: Source<'a, T>,
     dy: &'a [T],
     dy_shape: ImageShape,
     image: usize,
@@ -175,9 +187,7 @@ impl<T: Real> GradientRow<'_, T> {
         let top = rows.start(self.o);
         for down in downs.clone() {
             let y = (top + (down * rows.step) as isize) as usize;
-            let row = self.image * self.x_shape.height + y;
-            let x = &self.x[row * self.x_shape.row_len()..];
-            let x = Pixels::new(x, self.x_shape, span, channels);
+            let x = self.x_rows.pixels(y, span, channels);
             let mut sums = [[T::Vector::<S>::zero(simd); CHAINS]; TAPS];
             // SAFETY: the caller has found the kind of this place, and `dy` has a pixel for each
             // target.

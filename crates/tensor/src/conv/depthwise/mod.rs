@@ -5,6 +5,7 @@
 
 mod filter_gradient;
 mod pixels;
+mod source;
 
 use std::ops::Range;
 
@@ -14,7 +15,8 @@ use crate::conv::params::Conv2dParams;
 use crate::simd::{Kernel, Real, Simd, Vector, dispatch};
 
 pub(super) use filter_gradient::filter_gradient;
-use pixels::{Ahead, Channels, Chunk, ChunkShape, Kind, Pixels, Span, TILE, Tile, chunks, tiles};
+use pixels::{Ahead, Channels, Chunk, ChunkShape, Kind, Span, TILE, Tile, chunks, tiles};
+use source::{Source, rows_under, span, with_rows};
 
 /// Whether each output channel sees the input channel of the same number, and only that.
 pub(super) fn is_depthwise(params: &Conv2dParams) -> bool {
@@ -23,30 +25,48 @@ pub(super) fn is_depthwise(params: &Conv2dParams) -> bool {
 
 /// Computes the targets of `block`, whose memory is `target`.
 pub(super) fn block<T: Real>(job: &Job<'_, T>, block: &Block, target: &mut [T]) {
-    let row_len = job.target_shape.row_len();
-    let rows = (block.images.clone()).flat_map(|image| block.rows.clone().map(move |y| (image, y)));
-    for ((image, y), target) in rows.zip(target.chunks_exact_mut(row_len.max(1))) {
-        let source = &job.source[image * job.source_shape.len()..][..job.source_shape.len()];
-        for step in job.steps {
-            for o in step.correlation.rows.targets_within(&(y..y + 1)) {
-                let row = Row {
-                    job,
-                    step,
-                    source,
-                    o,
-                    target,
-                };
-                dispatch(job.level, row);
+    let Some(first) = job.steps.first() else {
+        return;
+    };
+    let row_len = job.target_shape.row_len().max(1);
+    let steps_of = |y: usize| {
+        job.steps.iter().flat_map(move |step| {
+            let targets = step.correlation.rows.targets_within(&(y..y + 1));
+            targets.map(move |o| (step, o))
+        })
+    };
+    let under = |(step, o): (&Step<'_, T>, usize)| rows_under(&step.correlation.rows, o);
+    let span = span(block.rows.clone().flat_map(steps_of).map(under));
+    let Correlation { rows, columns, .. } = &first.correlation;
+    with_rows(job.source_shape, span, [rows, columns], |rows| {
+        let targets = &mut target.chunks_exact_mut(row_len);
+        for image in block.images.clone() {
+            let image = &job.source[image * job.source_shape.len()..][..job.source_shape.len()];
+            rows.begin(image);
+            for (y, target) in block.rows.clone().zip(&mut *targets) {
+                for (step, o) in steps_of(y) {
+                    let row = Row {
+                        job,
+                        step,
+                        image,
+                        source: rows.source(under((step, o))),
+                        o,
+                        target,
+                    };
+                    dispatch(job.level, row);
+                }
             }
         }
-    }
+    });
 }
 
 /// The targets of row `o`.
 struct Row<'a, 'b, T> {
     job: &'a Job<'b, T>,
     step: &'a Step<'b, T>,
-    source: &'a [T],
+    image: &'a [T],
+    /// Its rows under the targets.
+    source: Source<'a, T>,
     o: usize,
     target: &'a mut [T],
 }
@@ -76,7 +96,7 @@ impl<T: Real> Row<'_, '_, T> {
         let row_len = self.job.source_shape.row_len();
         let below = rows.start(self.o) + (rows.taps.saturating_sub(1) * rows.step + 1) as isize;
         let below = (below.max(0) as usize).saturating_mul(row_len);
-        let source = self.source.as_ptr().wrapping_add(below);
+        let source = self.image.as_ptr().wrapping_add(below);
         let target_len = self.target.len();
         let target = self.target.as_ptr().wrapping_add(target_len);
         // Of several phases the first fetches for all.
@@ -154,10 +174,10 @@ impl<T: Real> Row<'_, '_, T> {
             channels,
         } = place;
         let lanes = T::Vector::<S>::LANES;
-        let shape = self.job.source_shape;
+        let all = self.job.target_shape.channels;
         let x = columns.target_start + tile.x * columns.target_step;
-        let apart = columns.target_step * shape.channels;
-        let target = &mut self.target[x * shape.channels + channels.first..];
+        let apart = columns.target_step * all;
+        let target = &mut self.target[x * all + channels.first..];
         let target = &mut target[..(tile.count - 1) * apart + channels.count];
         let targets = target.as_mut_ptr();
         let is_there = |i: usize| kind != Kind::Parts || i < tile.count;
@@ -176,7 +196,7 @@ impl<T: Real> Row<'_, '_, T> {
         let filters = panel.start + channels.first - panel.first;
         for down in taps.downs.clone() {
             let y = (top + (down * rows.step) as isize) as usize;
-            let pixels = Pixels::new(&self.source[y * shape.row_len()..], shape, span, channels);
+            let pixels = self.source.pixels(y, span, channels);
             let filters = filters + (down * columns.taps + taps.chunk.first) * panel.width;
             let filters = &self.step.filters[filters..][..(TAPS - 1) * panel.width + lanes];
             let mut factors = [zero; TAPS];

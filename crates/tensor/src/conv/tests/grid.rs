@@ -235,6 +235,18 @@ fn edges() -> Vec<Case> {
             [3, 5, 1, 64],
             same.groups(64).stride([1, 2]),
         ),
+        // Pixels some KiB apart, whose rows are copied.
+        ([2, 7, 9, 512], [3, 3, 1, 512], same.groups(512)),
+        (
+            [2, 9, 8, 256],
+            [5, 4, 1, 256],
+            same.groups(256).dilation([2, 1]),
+        ),
+        (
+            [1, 12, 9, 256],
+            [5, 5, 1, 256],
+            valid.groups(256).stride([2, 1]),
+        ),
         ([2, 9, 11, 9], [3, 3, 9, 10], valid.crop([6, 8])),
         (
             [2, 9, 11, 3],
