@@ -4,6 +4,9 @@
 //! inputs; [`operations`] lists all of them. From being in that list an op inherits the gradient
 //! checks of first and second order, the checks on views, broadcasts and repeated variables, and
 //! its row in `docs/ops.md`; a count test refuses methods and ops that are not in it.
+//!
+//! Functions of this list are `#[inline]`: so they, and with them every operation on `f64` with all
+//! its derivatives, are compiled where the list is used, which is in tests, and not in every build.
 
 use std::ops::Range;
 
@@ -198,11 +201,13 @@ fn spread(shape: &[usize], range: &Range<f64>, position: usize) -> Result<Tensor
 /// }
 /// # Ok::<(), autograd::Error>(())
 /// ```
+#[inline]
 pub fn operations() -> Vec<OpEntry> {
     crate::ops::entries()
 }
 
 /// The table of all operations in Markdown, as `docs/ops.md` holds it.
+#[inline]
 pub fn operations_table() -> String {
     let mut table = String::from(
         "# Operations\n\n\

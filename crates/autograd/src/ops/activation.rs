@@ -148,6 +148,7 @@ impl<T: Float> Op<T> for Elu {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     vec![
         OpEntry::new("relu", "`max(x, 0)`", "`dy` where `y > 0`, else 0")

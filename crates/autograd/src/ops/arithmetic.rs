@@ -157,6 +157,7 @@ impl<T: Float> Op<T> for Shift {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     let shapes: [[&[usize]; 2]; 5] = [
         [&[2, 3], &[2, 3]],

@@ -188,6 +188,7 @@ fn thirds(shape: &[usize]) -> Result<Tensor<bool>> {
     Tensor::from_fn(shape, |at| at.iter().sum::<usize>() % 3 == 1)
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     vec![
         OpEntry::new(

@@ -330,6 +330,7 @@ impl<T: Float> Op<T> for Conv2dPool {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     use tensor::Padding;
     // Everything differs per axis, and the strides leave rows over.

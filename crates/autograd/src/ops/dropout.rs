@@ -47,6 +47,7 @@ impl<T: Float> Op<T> for Dropout {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     vec![
         OpEntry::new(

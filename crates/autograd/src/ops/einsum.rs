@@ -305,6 +305,7 @@ impl<T: Float> Labelled<T> {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     let mut entry = OpEntry::new(
         "einsum",

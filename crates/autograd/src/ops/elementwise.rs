@@ -131,6 +131,7 @@ macro_rules! var_methods {
 
 elementwise_catalogue!(var_methods);
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     let entry = |function: CatalogueEntry| {
         let (formula, edges) = split_doc(function.doc);

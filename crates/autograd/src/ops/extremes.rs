@@ -139,6 +139,7 @@ impl<T: Float> Op<T> for Extreme<T> {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     let edges = "ties get equal shares, as PyTorch's `amax`; NaN wins and gets the gradient (PyTorch: \
                  NaN throughout); no elements are an error";

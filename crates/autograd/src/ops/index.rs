@@ -192,6 +192,7 @@ impl<T: Float> Op<T> for AddAt {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     let rows = || Tensor::from([[2_i64, 0, 1], [2, 2, 0]]);
     let picks = || Tensor::from([1_i64, 3, 1]);

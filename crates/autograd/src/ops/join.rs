@@ -221,6 +221,7 @@ impl<T: Float> Op<T> for Roll {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     vec![
         OpEntry::new(

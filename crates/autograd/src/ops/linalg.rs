@@ -217,6 +217,7 @@ impl<T: Float> Op<T> for TriangularSolve {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     // Far from singular: 4 on the diagonal beside values in −1 .. 1.
     let regular = |x: &Var<f64>| -> Result<Var<f64>> {

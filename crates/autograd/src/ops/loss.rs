@@ -352,6 +352,7 @@ impl<T: Float> CrossEntropy<T> {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     let pair: [&[usize]; 2] = [&[2, 4], &[2, 4]];
     vec![

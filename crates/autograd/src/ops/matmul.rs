@@ -200,6 +200,7 @@ impl<T: Float, const RELU: bool> Op<T> for MatmulBias<RELU> {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     let mut matmul = OpEntry::new(
         "matmul",

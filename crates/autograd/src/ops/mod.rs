@@ -35,6 +35,7 @@ pub(crate) use rule::{Rule1, Rule2};
 use crate::samples::OpEntry;
 
 /// Every operation, family by family.
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     let families = [
         arithmetic::entries,

@@ -153,6 +153,7 @@ impl<T: Float> Op<T> for Standardize {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     vec![
         OpEntry::new(

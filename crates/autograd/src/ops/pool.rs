@@ -214,6 +214,7 @@ impl<T: Float> Op<T> for AvgPool2dGradient {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     use tensor::Padding;
     let plain = Pool2dOptions::new([2, 2]);

@@ -201,6 +201,7 @@ impl<T: Float> Op<T> for Polygamma {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     let mut pow = OpEntry::new("pow", "`aᵇ`", "`da = dy b a^(b−1)`, `db = dy aᵇ ln a`")
         .edges("`x⁰ = 1` for every `x`, with `da = 0`; at `a = 0 ≤ b`: `db = 0`");

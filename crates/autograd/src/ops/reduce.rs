@@ -284,6 +284,7 @@ impl<T: Float> Op<T> for LogSumExp {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     let mut norm = OpEntry::new(
         "norm",

@@ -170,6 +170,7 @@ fn linear_weights<T: Float>(old: usize, new: usize, align_corners: bool) -> Resu
     })
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     vec![
         OpEntry::new(

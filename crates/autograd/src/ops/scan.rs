@@ -202,6 +202,7 @@ fn with_zeros() -> Result<Tensor<f64>> {
     ]))
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     vec![
         OpEntry::new("cumsum", "`yᵢ = Σ xⱼ` over `j ≤ i`", "`Σ dyₖ` over `k ≥ i`")

@@ -122,6 +122,7 @@ impl<T: Float> Op<T> for SumTo {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     vec![
         OpEntry::new(

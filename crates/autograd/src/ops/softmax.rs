@@ -265,6 +265,7 @@ impl<T: Float> Op<T> for SoftmaxCrossEntropyGradient {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     vec![
         OpEntry::new(

@@ -304,6 +304,7 @@ impl<T: Float> Op<T> for Flip {
     }
 }
 
+#[inline]
 pub(crate) fn entries() -> Vec<OpEntry> {
     let stepped: [Slice; 3] = [
         Slice::from(..).step(-2),
