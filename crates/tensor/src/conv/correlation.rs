@@ -125,6 +125,12 @@ impl TapAxis {
         up(-reach).min(end)..end
     }
 
+    /// How many targets there are, with stride 1, up to the last that has a tap on the source.
+    pub(super) fn reached(&self) -> usize {
+        let end = self.source as isize - self.offset;
+        usize::try_from(end).map_or(0, |end| end.min(self.targets))
+    }
+
     /// Source positions from the first tap of the first to the last tap of the last of `targets`,
     /// those outside the source included.
     pub(super) fn span(&self, targets: &Range<usize>) -> usize {

@@ -205,8 +205,18 @@ pub(super) fn correlate<T: Real, M: Minimal>(
         ending,
         tiling: PhantomData,
     };
-    let tiling = Tiling::new::<M>(batch, target_shape, layer.widths, FEWEST_TILES);
+    // Nothing but zeros is due where no tap meets the source.
+    let due = match ending {
+        Ending::Store | Ending::Gate(_) if epilogue.bias.is_none() => ImageShape {
+            height: correlation.rows.reached().max(1),
+            width: correlation.columns.reached().max(1),
+            ..target_shape
+        },
+        _ => target_shape,
+    };
+    let tiling = Tiling::new::<M>(batch, due, layer.widths, FEWEST_TILES);
     let [images, rows] = tiling.spread_block();
+    let covered = [tiling.rows, tiling.columns].map(|tiles| tiles * M::OUTPUT);
     let (written, tile_rows) = match ending {
         Ending::Pool => (pooled(target_shape), M::OUTPUT / 2),
         _ => (target_shape, M::OUTPUT),
@@ -214,6 +224,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
     let image_len = written.len();
     if images > 1 {
         target.for_chunks(par, images * image_len, |i, mut target| {
+            clear_beyond(covered, written, 0, target.values);
             let first = i * images;
             let images = first..first + target.values.len() / image_len;
             for chunk in tiling.chunks(images, 0..tiling.rows) {
@@ -224,6 +235,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
         target.for_chunks(par, image_len, |image, target| {
             let block_len = rows * tile_rows * written.row_len();
             target.for_chunks(par, block_len, |i, mut target| {
+                clear_beyond(covered, written, i * rows * tile_rows, target.values);
                 let rows = i * rows..((i + 1) * rows).min(tiling.rows);
                 for chunk in tiling.chunks(image..image + 1, rows) {
                     layer.compute(&chunk, target.reborrow());
@@ -232,6 +244,27 @@ pub(super) fn correlate<T: Real, M: Minimal>(
         });
     }
     Ok(())
+}
+
+/// Makes what tiles do not cover zero, in images of `shape` or, of a single image, in rows from
+/// `first_row` on.
+fn clear_beyond<T: Real>(
+    [height, width]: [usize; 2],
+    shape: ImageShape,
+    first_row: usize,
+    target: &mut [T],
+) {
+    if height >= shape.height && width >= shape.width {
+        return;
+    }
+    let covered = width.min(shape.width) * shape.channels;
+    for (i, row) in target.chunks_exact_mut(shape.row_len()).enumerate() {
+        let from = match (first_row + i) % shape.height < height {
+            true => covered,
+            false => 0,
+        };
+        row[from..].fill(T::ZERO);
+    }
 }
 
 /// `U = G g Gᵀ`, panel by panel: within a panel a matrix of `channels` rows for each point.

@@ -251,7 +251,9 @@ impl<T: Real, M: Minimal> Kernel for TransformOutput<'_, T, M> {
         assert!(self.width.is_multiple_of(lanes) && self.width >= channels);
         assert!(self.m.len() >= M::POINTS * matrix);
         let first_row = chunk.rows.start * M::OUTPUT;
-        let image_rows = (chunk.rows.len() * M::OUTPUT).min(shape.height - first_row);
+        // Tiles need not cover all of them.
+        let image_rows = self.target.len() / (chunk.images.len() * shape.row_len());
+        assert!(image_rows >= (chunk.rows.len() * M::OUTPUT).min(shape.height - first_row));
         assert_eq!(
             self.target.len(),
             chunk.images.len() * image_rows * shape.row_len()
