@@ -1,11 +1,22 @@
 //! What several examples share; each is a program of its own, see `cargo run --example`.
 
 use nn::prelude::*;
-use tensor::Float;
+use tensor::{ConvAlgorithm, Float};
 
 /// The layers of the network in `creatures`, up to the scores of the classes, for pictures
 /// `[height, width, channels]`.
 pub fn scorer<T: Float>(picture: &[usize; 3], classes: usize, seed: u64) -> Sequential<T> {
+    scorer_by(ConvAlgorithm::Auto, picture, classes, seed)
+}
+
+/// [`scorer`] whose convolutions run by `algorithm`, but for the first, whose three channels are too
+/// few for Winograd's.
+pub fn scorer_by<T: Float>(
+    algorithm: ConvAlgorithm,
+    picture: &[usize; 3],
+    classes: usize,
+    seed: u64,
+) -> Sequential<T> {
     let mut model = Sequential::default().seed(seed);
     model.add(
         Conv2d::new(32, [3, 3])
@@ -13,14 +24,18 @@ pub fn scorer<T: Float>(picture: &[usize; 3], classes: usize, seed: u64) -> Sequ
             .input_shape(picture),
     );
     model.add(Activation::relu());
-    model.add(Conv2d::new(32, [3, 3]));
+    model.add(Conv2d::new(32, [3, 3]).algorithm(algorithm));
     model.add(Activation::relu());
     model.add(MaxPool2d::new([2, 2]));
     model.add(Dropout::new(0.25));
 
-    model.add(Conv2d::new(64, [3, 3]).padding(Padding::Same));
+    model.add(
+        Conv2d::new(64, [3, 3])
+            .padding(Padding::Same)
+            .algorithm(algorithm),
+    );
     model.add(Activation::relu());
-    model.add(Conv2d::new(64, [3, 3]));
+    model.add(Conv2d::new(64, [3, 3]).algorithm(algorithm));
     model.add(Activation::relu());
     model.add(MaxPool2d::new([2, 2]));
     model.add(Dropout::new(0.25));

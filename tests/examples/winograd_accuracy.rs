@@ -13,27 +13,6 @@ use nn::data::{Array, ImageSet};
 use nn::prelude::*;
 use tensor::ConvAlgorithm;
 
-fn network(classes: usize, algorithm: ConvAlgorithm, seed: u64) -> Sequential {
-    let mut model = Sequential::new().seed(seed);
-    // Three channels are too few for Winograd's algorithm.
-    for (filters, first) in [(32, ConvAlgorithm::Auto), (64, algorithm)] {
-        let layer = || Conv2d::new(filters, [3, 3]);
-        model.add(layer().padding(Padding::Same).algorithm(first));
-        model.add(Activation::relu());
-        model.add(layer().algorithm(algorithm));
-        model.add(Activation::relu());
-        model.add(MaxPool2d::new([2, 2]));
-        model.add(Dropout::new(0.25));
-    }
-    model.add(Flatten::new());
-    model.add(Dense::new(512));
-    model.add(Activation::relu());
-    model.add(Dropout::new(0.5));
-    model.add(Dense::new(classes));
-    model.add(Activation::softmax());
-    model
-}
-
 fn main() -> nn::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let folder = arguments.first().map_or(".", String::as_str);
@@ -54,7 +33,9 @@ fn main() -> nn::Result<()> {
         };
         let ((x, y), (x_test, y_test)) = (prepare(train)?, prepare(test)?);
         for algorithm in [ConvAlgorithm::Winograd, ConvAlgorithm::Im2col] {
-            let mut model = network(classes, algorithm, seed as u64);
+            let mut model: Sequential =
+                examples::scorer_by(algorithm, &[32, 32, 3], classes, seed as u64);
+            model.add(Activation::softmax());
             model.compile(
                 CategoricalCrossentropy::new(),
                 Adam::default(),
