@@ -53,6 +53,8 @@ const FEWEST_TILES: usize = 28;
 const FEWEST_SUMMED_TILES: usize = 56;
 /// Blocks of work that threads can share, if there are as many …
 const FEWEST_BLOCKS: usize = 4;
+/// … or so many, where each block fetches filters that are not [near](NEAR_FILTERS), …
+const FEWEST_FAR_BLOCKS: usize = 2;
 /// … of so many tiles: fewer leave the multipliers waiting for the filters.
 const FEWEST_BLOCK_TILES: usize = 6;
 
@@ -105,11 +107,12 @@ impl Tiling {
         [(rows / self.rows).clamp(1, self.batch), rows.min(self.rows)]
     }
 
-    /// [`Tiling::block`], but smaller where a few images would be too few blocks for the threads.
-    fn spread_block(&self) -> [usize; 2] {
+    /// [`Tiling::block`], but smaller where a few images would be fewer than `blocks` for the
+    /// threads.
+    fn spread_block(&self, blocks: usize) -> [usize; 2] {
         let [images, rows] = self.block();
-        let images = images.min(self.batch.div_ceil(FEWEST_BLOCKS));
-        let blocks_down = FEWEST_BLOCKS.div_ceil(self.batch);
+        let images = images.min(self.batch.div_ceil(blocks));
+        let blocks_down = blocks.div_ceil(self.batch);
         let fewest = FEWEST_BLOCK_TILES.div_ceil(self.columns).min(rows);
         [
             images,
@@ -215,7 +218,11 @@ pub(super) fn correlate<T: Real, M: Minimal>(
         _ => target_shape,
     };
     let tiling = Tiling::new::<M>(batch, due, layer.widths, FEWEST_TILES);
-    let [images, rows] = tiling.spread_block();
+    let blocks = match layer.u.len() > NEAR_FILTERS {
+        true => FEWEST_FAR_BLOCKS,
+        false => FEWEST_BLOCKS,
+    };
+    let [images, rows] = tiling.spread_block(blocks);
     let covered = [tiling.rows, tiling.columns].map(|tiles| tiles * M::OUTPUT);
     let (written, tile_rows) = match ending {
         Ending::Pool => (pooled(target_shape), M::OUTPUT / 2),
