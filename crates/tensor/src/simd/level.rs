@@ -63,7 +63,7 @@ impl Level {
     /// # Errors
     /// If this machine lacks `highest`.
     ///
-    /// ```
+    /// ```standalone_crate
     /// use tensor::Level;
     /// Level::limit(Level::Baseline)?;
     /// assert_eq!(Level::best(), Level::Baseline);
