@@ -17,7 +17,7 @@ use crate::tensor::Tensor;
 /// let (left, right) = (Tensor::from([[1.0], [2.0]]), Tensor::from([[10.0, 20.0]]));
 /// let product = Factored::product(left, right)?;
 /// assert!(product.is_product());
-/// assert_eq!(product.shape(), [2, 2]);
+/// assert_eq!(product.shape(), &[2, 2]);
 /// assert_eq!(product.into_tensor()?, Tensor::from([[10.0, 20.0], [20.0, 40.0]]));
 /// # Ok::<(), tensor::Error>(())
 /// ```

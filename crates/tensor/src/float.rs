@@ -5,6 +5,7 @@
 use std::ops::Neg;
 
 use crate::element::Number;
+use crate::elementwise::exponentials;
 use crate::elementwise::special::polygamma;
 use crate::instances::Compiled;
 use crate::simd::Real;
@@ -72,7 +73,7 @@ pub trait Float: Number + Real + Compiled + Neg<Output = Self> {
 }
 
 macro_rules! float {
-    ($type:ident, $erf:path, $erfc:path, $ln_gamma:path) => {
+    ($type:ident, $erf:path, $erfc:path, $ln_gamma:path, [$($own:ident)*] from $path:ident) => {
         impl Float for $type {
             const EPSILON: Self = $type::EPSILON;
             const NAN: Self = $type::NAN;
@@ -84,8 +85,9 @@ macro_rules! float {
             fn is_finite(self) -> bool {
                 $type::is_finite(self)
             }
-            float!(@forward $type: exp exp_m1 ln ln_1p log2 sqrt sin cos tan asin acos atan);
-            float!(@forward $type: sinh cosh tanh asinh acosh atanh);
+            float!(@forward $path: $($own)*);
+            float!(@forward $type: ln_1p log2 sqrt sin cos tan asin acos atan);
+            float!(@forward $type: sinh cosh asinh acosh atanh);
             #[inline(always)]
             fn erf(self) -> Self {
                 $erf(self)
@@ -124,5 +126,5 @@ macro_rules! float {
     )* };
 }
 
-float!(f32, libm::erff, libm::erfcf, libm::lgammaf);
-float!(f64, libm::erf, libm::erfc, libm::lgamma);
+float!(f32, libm::erff, libm::erfcf, libm::lgammaf, [exp exp_m1 ln tanh] from exponentials);
+float!(f64, libm::erf, libm::erfc, libm::lgamma, [exp exp_m1 ln tanh] from f64);

@@ -3,6 +3,7 @@
 mod arithmetic;
 mod catalogue;
 mod compare;
+pub(crate) mod exponentials;
 mod operators;
 pub(crate) mod special;
 pub(crate) mod walk;
