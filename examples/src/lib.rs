@@ -52,6 +52,8 @@ pub fn scorer_by<T: Float>(
 ///
 /// # Errors
 /// If pictures are too small for its windows.
+// Compiled by who calls it: most examples wait for this crate without calling it.
+#[inline]
 pub fn classifier(picture: &[usize; 3], classes: usize, seed: u64) -> nn::Result<Sequential> {
     let mut model = scorer(picture, classes, seed);
     model.add(Activation::softmax());
