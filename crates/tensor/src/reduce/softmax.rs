@@ -116,9 +116,12 @@ pub(super) fn largest_of<T: Float>(x: &[T]) -> T {
 /// `Σ f(x)`: piece by piece in the element type, from piece to piece in `f64`.
 #[inline(always)]
 pub(super) fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> T + Copy) -> T {
-    let pieces = x.chunks(16 * LANES);
-    let sums = pieces.map(|piece| fold(piece, T::ZERO, f, T::plus).to_f64());
-    T::constant(sums.sum())
+    let mut sum = 0.0;
+    // Not `map` and `sum`, which may not be inlined, and are then not compiled for vectors.
+    for piece in x.chunks(16 * LANES) {
+        sum += fold(piece, T::ZERO, f, T::plus).to_f64();
+    }
+    T::constant(sum)
 }
 
 /// Joins `f` of all elements, lane by lane so that the compiler vectorises it.
@@ -131,8 +134,11 @@ fn fold<T: Float>(x: &[T], empty: T, f: impl Fn(T) -> T, join: impl Fn(T, T) -> 
             lanes[i] = join(lanes[i], f(chunk[i]));
         }
     }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane = join(*lane, f(x));
+    if let Some(padded) = padded(rest) {
+        for i in 0..LANES {
+            let joined = join(lanes[i], f(padded[i]));
+            lanes[i] = if i < rest.len() { joined } else { lanes[i] };
+        }
     }
     let mut half = LANES / 2;
     while half > 0 {
@@ -144,11 +150,33 @@ fn fold<T: Float>(x: &[T], empty: T, f: impl Fn(T) -> T, join: impl Fn(T, T) -> 
     lanes[0]
 }
 
+/// Fewer than [`LANES`] elements, and the first of them as often as is missing: rows of few classes
+/// are worth a vector, too.
+#[inline(always)]
+fn padded<T: Float>(x: &[T]) -> Option<[T; LANES]> {
+    let mut padded = [*x.first()?; LANES];
+    for (padded, &x) in padded.iter_mut().zip(x) {
+        *padded = x;
+    }
+    Some(padded)
+}
+
 /// Replaces a row by `exp(x − largest)` and returns the sum.
 #[inline(always)]
 pub(super) fn exp_shifted_row<T: Float>(row: &mut [T]) -> T {
     let largest = largest_of(row);
-    row.iter_mut().for_each(|x| *x = (*x - largest).exp());
+    let (chunks, rest) = row.as_chunks_mut::<LANES>();
+    for x in chunks.as_flattened_mut() {
+        *x = (*x - largest).exp();
+    }
+    if let Some(mut exponentials) = padded(rest) {
+        for x in &mut exponentials {
+            *x = (*x - largest).exp();
+        }
+        for (x, &exponential) in rest.iter_mut().zip(&exponentials) {
+            *x = exponential;
+        }
+    }
     sum_of(row, |x| x)
 }
 
