@@ -9,9 +9,7 @@ pub fn scorer<T: Float>(picture: &[usize; 3], classes: usize, seed: u64) -> Sequ
     scorer_by(ConvAlgorithm::Auto, picture, classes, seed)
 }
 
-/// [`scorer`] whose convolutions run by `algorithm`, but for the first, whose three channels are too
-/// few for Winograd's.
-pub fn scorer_by<T: Float>(
+fn scorer_by<T: Float>(
     algorithm: ConvAlgorithm,
     picture: &[usize; 3],
     classes: usize,
@@ -55,7 +53,22 @@ pub fn scorer_by<T: Float>(
 // Compiled by who calls it: most examples wait for this crate without calling it.
 #[inline]
 pub fn classifier(picture: &[usize; 3], classes: usize, seed: u64) -> nn::Result<Sequential> {
-    let mut model = scorer(picture, classes, seed);
+    classifier_by(ConvAlgorithm::Auto, picture, classes, seed)
+}
+
+/// [`classifier`] whose convolutions run by `algorithm`, but for the first, whose three channels are
+/// too few for Winograd's.
+///
+/// # Errors
+/// If pictures are too small for its windows.
+#[inline]
+pub fn classifier_by(
+    algorithm: ConvAlgorithm,
+    picture: &[usize; 3],
+    classes: usize,
+    seed: u64,
+) -> nn::Result<Sequential> {
+    let mut model = scorer_by(algorithm, picture, classes, seed);
     model.add(Activation::softmax());
     model.compile(
         CategoricalCrossentropy::new(),

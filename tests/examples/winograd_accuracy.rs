@@ -33,14 +33,7 @@ fn main() -> nn::Result<()> {
         };
         let ((x, y), (x_test, y_test)) = (prepare(train)?, prepare(test)?);
         for algorithm in [ConvAlgorithm::Winograd, ConvAlgorithm::Im2col] {
-            let mut model: Sequential =
-                examples::scorer_by(algorithm, &[32, 32, 3], classes, seed as u64);
-            model.add(Activation::softmax());
-            model.compile(
-                CategoricalCrossentropy::new(),
-                Adam::default(),
-                [Accuracy::new()],
-            )?;
+            let mut model = examples::classifier_by(algorithm, &[32, 32, 3], classes, seed as u64)?;
             let start = Instant::now();
             let fit = Fit::new().epochs(epochs).verbosity(Verbosity::Silent);
             model.fit(&x, &y, fit)?;
