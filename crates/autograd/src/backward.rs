@@ -235,6 +235,35 @@ impl<T: Float> InputGradients<T> {
     /// computed here, or by the one who takes the gradient, if that saves memory (see
     /// [`Factored`]).
     ///
+    /// ```
+    /// use autograd::{Backward, InputGradients, Inputs, Op, Result, Saves, Tape, Tensor, Var};
+    /// struct Product;
+    /// impl Op<f32> for Product {
+    ///     fn name(&self) -> &str {
+    ///         "product"
+    ///     }
+    ///     fn forward(&mut self, inputs: Inputs<'_, f32>) -> Result<Tensor<f32>> {
+    ///         let [a, b] = inputs.exactly()?;
+    ///         a.matmul(b)
+    ///     }
+    ///     fn saves(&self) -> Saves {
+    ///         Saves::INPUTS
+    ///     }
+    ///     fn vjp(&self, at: &Backward<'_, f32>, dy: &Var<f32>) -> Result<InputGradients<f32>> {
+    ///         let [a, b] = at.inputs()?;
+    ///         at.gradients()
+    ///             .of_product(at, 0, || Ok([dy.clone(), b.t()]))?
+    ///             .of_product(at, 1, || Ok([a.t(), dy.clone()]))
+    ///     }
+    /// }
+    /// let tape = Tape::new();
+    /// let a = tape.variable(Tensor::from([[1.0_f32, 2.0]]));
+    /// let b = tape.variable(Tensor::from([[3.0], [4.0]]));
+    /// let product = Product.apply(&[&a, &b])?;
+    /// assert_eq!(product.backward()?.of(&b)?.to_vec(), [1.0, 2.0]);
+    /// # Ok::<(), autograd::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of `factors` and [`Var::matmul`].
     pub fn of_product(

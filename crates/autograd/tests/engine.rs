@@ -272,6 +272,22 @@ fn what_is_handed_out_is_what_a_pass_finds_products_or_not() {
         |shape: &[usize]| Tensor::<f64>::normal(shape, 0.0, 1.0, &mut generator).unwrap();
     // Large enough for its gradient to come as a product.
     let (x, w, b) = (normal(&[4, 512]), normal(&[512, 300]), normal(&[300]));
+    {
+        let tape = Tape::new();
+        let y = Var::constant(x.clone()).matmul(&tape.variable(w.clone()));
+        let mut products = 0;
+        let take = |_, gradient: tensor::Factored<f64>| {
+            products += usize::from(gradient.is_product());
+            Ok::<(), tensor::Error>(())
+        };
+        y.unwrap()
+            .sum(..)
+            .unwrap()
+            .reverse()
+            .hand_out(take)
+            .unwrap();
+        assert_eq!(products, 1, "a product without bias, too");
+    }
     for uses in 1..=3 {
         for other_use in [false, true] {
             let record = || {

@@ -102,6 +102,13 @@ impl<T: Float> Var<T> {
     }
 }
 
+/// The gradients of two matrices (inputs 0 and 1) from that of their product.
+fn of_matrices<T: Float>(at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+    at.gradients()
+        .of(0, || dy.matmul(&at.input(1)?.t()))?
+        .of_product(at, 1, || Ok([at.input(0)?.t(), dy.clone()]))
+}
+
 struct Matmul;
 
 /// The vector as a matrix: one row, or one column.
@@ -126,6 +133,9 @@ impl<T: Float> Op<T> for Matmul {
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         let (a, b) = (at.input_shape(0)?, at.input_shape(1)?);
+        if a.rank() == 2 && b.rank() == 2 {
+            return of_matrices(at, dy);
+        }
         // The axis that a vector operand took from the result comes back.
         let mut dy = dy.clone();
         if b.rank() == 1 {
@@ -186,10 +196,7 @@ impl<T: Float, const RELU: bool> Op<T> for MatmulBias<RELU> {
             true => &relu_gradient(at, dy)?,
             false => dy,
         };
-        at.gradients()
-            .of(0, || dz.matmul(&at.input(1)?.t()))?
-            .of_product(at, 1, || Ok([at.input(0)?.t(), dz.clone()]))?
-            .of(2, || dz.sum(0))
+        of_matrices(at, dz)?.of(2, || dz.sum(0))
     }
     fn gates_gradient(&self) -> bool {
         RELU

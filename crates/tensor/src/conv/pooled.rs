@@ -28,17 +28,17 @@ impl Conv2dOptions {
     /// ```
     ///
     /// # Errors
-    /// As [`Conv2dParams::new`].
+    /// As [`Conv2dParams::new`], where windows are pairs.
     pub fn without_unpooled(
         self,
         input: &[usize],
         filters: &[usize],
         pool: &Pool2dOptions,
     ) -> Result<Self> {
-        let params = Conv2dParams::resolve(OPERATION, input, filters, &self)?;
         if !pool.is_pairs() {
             return Ok(self);
         }
+        let params = Conv2dParams::resolve(OPERATION, input, filters, &self)?;
         // A single output is no pair: the pooling refuses it, and should name it.
         let pairs = |outputs: usize| if outputs < 2 { outputs } else { outputs & !1 };
         Ok(self.crop([params.rows.output, params.columns.output].map(pairs)))
