@@ -135,7 +135,8 @@ impl<T: Real, M: Minimal> Sum<'_, T, M> {
     fn add(&self, chunk: &Chunk, finish: Finish<'_, T>, sums: &mut [T], bias: &mut [T]) {
         let tiles = chunk.tiles.len();
         let [v_width, w_width] = self.widths;
-        let (v_len, w_len) = (M::POINTS * tiles * v_width, M::POINTS * tiles * w_width);
+        let [v_matrix, w_matrix] = self.widths.map(|width| chunk.matrix_len::<T>(width));
+        let (v_len, w_len) = (M::POINTS * v_matrix, M::POINTS * w_matrix);
         let channels = self.params.in_channels;
         count_multiplications([M::POINTS, tiles, channels, self.params.out_channels]);
         let correlation = Correlation::forward(self.params);
@@ -180,9 +181,9 @@ impl<T: Real, M: Minimal> Sum<'_, T, M> {
                             b: w_width,
                         };
                         let strip = Strip {
-                            a: &v[point * tiles * v_width..],
+                            a: &v[point * v_matrix..],
                             a_row: 1,
-                            b: &w[point * tiles * w_width + panel.first..],
+                            b: &w[point * w_matrix + panel.first..],
                             c_row: panel.width,
                             rows: channels,
                             columns: panel.width,

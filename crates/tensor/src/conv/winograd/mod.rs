@@ -328,7 +328,9 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
         let tiles = chunk.tiles.len();
         let targets = self.target_shape.channels;
         count_multiplications([M::POINTS, tiles, self.source_shape.channels, targets]);
-        let [v_len, m_len] = self.widths.map(|width| M::POINTS * tiles * width);
+        let [v_len, m_len] = self
+            .widths
+            .map(|width| M::POINTS * chunk.matrix_len::<T>(width));
         let patch_len = M::POINTS * self.source_shape.channels;
         let tiling = PhantomData::<M>;
         with_scratch(v_len + m_len + patch_len, |scratch: &mut [T]| {
@@ -345,7 +347,7 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
                 tiling,
             };
             dispatch(self.level, transform_input);
-            self.multiply(tiles, &self.fetch(chunk, target.values), v, m);
+            self.multiply(chunk, &self.fetch(chunk, target.values), v, m);
             let gate = match self.ending {
                 Ending::Pool => {
                     let transform_output = TransformPooledOutput {
@@ -396,9 +398,10 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
     }
 
     /// `M = V · U` at each point.
-    fn multiply(&self, tiles: usize, fetch: &Fetch<'_, T>, v: &[T], m: &mut [T]) {
+    fn multiply(&self, chunk: &Chunk, fetch: &Fetch<'_, T>, v: &[T], m: &mut [T]) {
         let channels = self.source_shape.channels;
         let [v_width, m_width] = self.widths;
+        let [v_matrix, m_matrix] = self.widths.map(|width| chunk.matrix_len::<T>(width));
         let panels = self.panels.count();
         let filters = |point: usize, panel: usize| {
             let panel = self.panels.panel(panel);
@@ -414,11 +417,11 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
                     b: panel.width,
                 };
                 let strip = Strip {
-                    a: &v[point * tiles * v_width..],
+                    a: &v[point * v_matrix..],
                     a_row: v_width,
                     b: filters(point, index),
                     c_row: m_width,
-                    rows: tiles,
+                    rows: chunk.tiles.len(),
                     // Also the columns that fill up a vector: they are zeros.
                     columns: panel.width,
                     sum: [Loop::ONCE, Loop::ONCE, inner],
@@ -432,7 +435,7 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
                         (true, true) => filters((point + 1) % M::POINTS, 0),
                     },
                 };
-                strip.run(self.level, &mut m[point * tiles * m_width + panel.first..]);
+                strip.run(self.level, &mut m[point * m_matrix + panel.first..]);
             }
         }
     }

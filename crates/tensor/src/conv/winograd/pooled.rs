@@ -43,7 +43,7 @@ impl<T: Real, M: Minimal> Kernel for TransformPooledOutput<'_, T, M> {
         let lanes = T::Vector::<S>::LANES;
         // Windows of a tile along each axis.
         let side = M::OUTPUT / 2;
-        let matrix = chunk.tiles.len() * self.width;
+        let matrix = chunk.matrix_len::<T>(self.width);
         assert!(self.width.is_multiple_of(lanes) && self.width >= channels);
         assert!(self.m.len() >= M::POINTS * matrix);
         let first_row = chunk.rows.start * side;

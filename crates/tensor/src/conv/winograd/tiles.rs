@@ -12,6 +12,9 @@ use crate::conv::winograd::minimal::{Line, Minimal, SIDE};
 use crate::matmul::Epilogue;
 use crate::simd::{Kernel, Real, Simd, Vector};
 
+/// Bytes that a cache fetches at once.
+const CACHE_LINE: usize = 64;
+
 /// Some tiles of some images, in the order image, row, column.
 #[derive(Clone, Debug)]
 pub(super) struct Chunk {
@@ -26,6 +29,14 @@ pub(super) struct Chunk {
 impl Chunk {
     pub(super) fn places(&self) -> impl Iterator<Item = [usize; 3]> + '_ {
         self.tiles.clone().map(|tile| self.place(tile))
+    }
+
+    /// From the matrix of one point to that of the next, of rows of `width` numbers: an odd number of
+    /// cache lines, so that what a tile has at all points lies in different sets of the first-level
+    /// cache.
+    pub(super) fn matrix_len<T>(&self, width: usize) -> usize {
+        let line = CACHE_LINE / size_of::<T>();
+        ((self.tiles.len() * width).div_ceil(line) | 1) * line
     }
 
     /// Image, row and column of a tile.
@@ -171,7 +182,7 @@ impl<T: Real, M: Minimal> Kernel for TransformInput<'_, T, M> {
         let (chunk, shape) = (self.chunk, self.shape);
         let channels = shape.channels;
         let lanes = T::Vector::<S>::LANES;
-        let matrix = chunk.tiles.len() * self.width;
+        let matrix = chunk.matrix_len::<T>(self.width);
         assert!(self.width.is_multiple_of(lanes) && self.width >= channels);
         assert!(self.v.len() >= M::POINTS * matrix);
         for (tile, [image, row, column]) in chunk.places().enumerate() {
@@ -247,7 +258,7 @@ impl<T: Real, M: Minimal> Kernel for TransformOutput<'_, T, M> {
         let (chunk, shape) = (self.chunk, self.shape);
         let channels = shape.channels;
         let lanes = T::Vector::<S>::LANES;
-        let matrix = chunk.tiles.len() * self.width;
+        let matrix = chunk.matrix_len::<T>(self.width);
         assert!(self.width.is_multiple_of(lanes) && self.width >= channels);
         assert!(self.m.len() >= M::POINTS * matrix);
         let first_row = chunk.rows.start * M::OUTPUT;
@@ -365,7 +376,7 @@ impl<T: Real, M: Minimal> Kernel for TransformGradient<'_, T, M> {
         let (chunk, shape) = (self.chunk, self.shape);
         let channels = shape.channels;
         let lanes = T::Vector::<S>::LANES;
-        let matrix = chunk.tiles.len() * self.width;
+        let matrix = chunk.matrix_len::<T>(self.width);
         assert!(self.width.is_multiple_of(lanes) && self.width >= channels);
         assert!(self.w.len() >= M::POINTS * matrix && self.sums.len() == self.width);
         let zero = T::Vector::<S>::zero(simd);
