@@ -1,8 +1,9 @@
 //! Patches read in place: neighbouring patches are overlapping rows of the image.
 
+use crate::conv::ahead::Ahead;
 use crate::conv::correlation::Correlation;
 use crate::conv::job::{Block, Job, Step};
-use crate::conv::microkernel::{Loop, Strip};
+use crate::conv::microkernel::{Loop, Repeat, Strip};
 use crate::conv::windows::{Windows, for_windows};
 use crate::simd::Real;
 
@@ -105,7 +106,8 @@ fn strips<T: Real>(
                 columns: panel.columns,
                 sum: [outer, middle, inner],
                 finish: job.finish(first_channel, panel.columns),
-                ahead,
+                repeat: Repeat::ONCE,
+                ahead: Ahead::of(ahead),
             };
             strip.run(job.level, &mut row[c..]);
         }

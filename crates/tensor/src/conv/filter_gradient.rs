@@ -5,12 +5,13 @@
 
 use std::ops::Range;
 
+use crate::conv::ahead::Ahead;
 use crate::conv::correlation::{Correlation, Panel, Panels};
 use crate::conv::depthwise;
 use crate::conv::direct::is_contiguous;
 use crate::conv::im2col;
 use crate::conv::job::{Block, Execution, ImageShape, Patches, input_image, output_image};
-use crate::conv::microkernel::{Finish, Loop, Strip, fitting};
+use crate::conv::microkernel::{Finish, Loop, Repeat, Strip, fitting};
 use crate::conv::params::Conv2dParams;
 use crate::conv::statistics::count_multiplications;
 use crate::conv::windows::{Windows, for_windows};
@@ -303,7 +304,8 @@ impl<T: Real> Sum<'_, T> {
                             },
                         ],
                         finish: Finish::Add,
-                        ahead: &[],
+                        repeat: Repeat::ONCE,
+                        ahead: Ahead::of(&[]),
                     };
                     strip.run(self.level, &mut sums[c..]);
                 }
@@ -358,7 +360,8 @@ impl<T: Real> Sum<'_, T> {
                             columns: panel.width,
                             sum: [Loop::ONCE, Loop::ONCE, inner],
                             finish: Finish::Add,
-                            ahead: &[],
+                            repeat: Repeat::ONCE,
+                            ahead: Ahead::of(&[]),
                         };
                         strip.run(self.level, &mut sums[at..]);
                     });

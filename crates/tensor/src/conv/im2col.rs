@@ -6,10 +6,11 @@
 
 use std::ops::Range;
 
+use crate::conv::ahead::Ahead;
 use crate::conv::correlation::Correlation;
 use crate::conv::direct::is_contiguous;
 use crate::conv::job::{Block, ImageShape, Job, Step};
-use crate::conv::microkernel::{Loop, Strip};
+use crate::conv::microkernel::{Loop, Repeat, Strip};
 use crate::matmul::with_scratch;
 use crate::simd::Real;
 
@@ -159,7 +160,8 @@ fn multiply<T: Real>(
                     columns: panel.columns,
                     sum: [Loop::ONCE, Loop::ONCE, inner],
                     finish: job.finish(first_channel, panel.columns),
-                    ahead: &[],
+                    repeat: Repeat::ONCE,
+                    ahead: Ahead::of(&[]),
                 };
                 strip.run(job.level, &mut target[first_channel..]);
             }

@@ -6,6 +6,7 @@
 //! is up to three nested loops with a stride each (kernel rows, kernel columns, channels; or, for
 //! the gradient of the filters, output rows and columns).
 
+use crate::conv::ahead::Ahead;
 use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch, prefetch};
 
 /// One loop over the summed index: `count` steps, each by `a` and `b` elements.
@@ -27,6 +28,24 @@ impl Loop {
     fn reach(self, step: impl Fn(Self) -> usize) -> usize {
         (self.count - 1) * step(self)
     }
+}
+
+/// How often a strip is computed, each time from operands, and to a place, so much further on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Repeat {
+    pub(super) count: usize,
+    pub(super) a: usize,
+    pub(super) b: usize,
+    pub(super) c: usize,
+}
+
+impl Repeat {
+    pub(super) const ONCE: Repeat = Repeat {
+        count: 1,
+        a: 0,
+        b: 0,
+        c: 0,
+    };
 }
 
 /// What happens to a strip's sums on their way to memory.
@@ -55,8 +74,10 @@ pub(super) struct Strip<'a, T> {
     /// The summed index, outermost first.
     pub(super) sum: [Loop; 3],
     pub(super) finish: Finish<'a, T>,
-    /// What the cache fetches meanwhile, for whoever comes next; may be empty.
-    pub(super) ahead: &'a [T],
+    /// The same for other operands; each time is a step of what is fetched meanwhile.
+    pub(super) repeat: Repeat,
+    /// What the cache fetches meanwhile, for whoever comes next.
+    pub(super) ahead: Ahead<'a, T>,
 }
 
 /// Rows that the accumulators of one tile cover: enough chains to hide the latency of a fused
@@ -94,7 +115,7 @@ impl<T: Real> Strip<'_, T> {
     /// # Panics
     /// If an operand is too short.
     pub(super) fn run(self, level: Level, c: &mut [T]) {
-        if self.rows == 0 || self.columns == 0 {
+        if self.rows == 0 || self.columns == 0 || self.repeat.count == 0 {
             return;
         }
         if self.sum.iter().any(|l| l.count == 0) {
@@ -104,16 +125,17 @@ impl<T: Real> Strip<'_, T> {
         let width = self.columns.next_multiple_of(lanes);
         let reach =
             |step: fn(Loop) -> usize| -> usize { self.sum.iter().map(|l| l.reach(step)).sum() };
+        let others = self.repeat.count - 1;
         assert!(
-            (self.rows - 1) * self.a_row + reach(|l| l.a) < self.a.len(),
+            others * self.repeat.a + (self.rows - 1) * self.a_row + reach(|l| l.a) < self.a.len(),
             "strip reaches beyond a"
         );
         assert!(
-            reach(|l| l.b) + width <= self.b.len(),
+            others * self.repeat.b + reach(|l| l.b) + width <= self.b.len(),
             "strip reaches beyond b"
         );
         assert!(
-            (self.rows - 1) * self.c_row + self.columns <= c.len(),
+            others * self.repeat.c + (self.rows - 1) * self.c_row + self.columns <= c.len(),
             "strip reaches beyond c"
         );
         if let Finish::Store {
@@ -133,13 +155,12 @@ impl<T: Real> Strip<'_, T> {
         let tiles = self.rows.div_ceil(most_rows);
         let height = self.rows / tiles;
         let tall = self.rows % tiles;
-        let (now, later) = self.ahead.split_at(self.ahead.len() * tall / tiles);
-        let run = |height, first_row, tiles, ahead, c: &mut [T]| match vectors {
-            1 => self.tiles_of_height::<1>(level, height, first_row, tiles, ahead, c),
-            _ => self.tiles_of_height::<2>(level, height, first_row, tiles, ahead, c),
+        let run = |height, first_row, part, c: &mut [T]| match vectors {
+            1 => self.tiles_of_height::<1>(level, height, first_row, part, c),
+            _ => self.tiles_of_height::<2>(level, height, first_row, part, c),
         };
-        run(height + 1, 0, tall, now, c);
-        run(height, tall * (height + 1), tiles - tall, later, c);
+        run(height + 1, 0, [0, tall, tiles], c);
+        run(height, tall * (height + 1), [tall, tiles, tiles], c);
     }
 
     /// The sum over nothing is zero.
@@ -147,10 +168,13 @@ impl<T: Real> Strip<'_, T> {
         let Finish::Store { bias, relu } = self.finish else {
             return;
         };
-        for row in c.chunks_mut(self.c_row.max(1)).take(self.rows) {
-            for (column, value) in row[..self.columns].iter_mut().enumerate() {
-                let sum = bias.map_or(T::ZERO, |bias| bias[column]);
-                *value = if relu && sum < T::ZERO { T::ZERO } else { sum };
+        for time in 0..self.repeat.count {
+            let c = &mut c[time * self.repeat.c..];
+            for row in c.chunks_mut(self.c_row.max(1)).take(self.rows) {
+                for (column, value) in row[..self.columns].iter_mut().enumerate() {
+                    let sum = bias.map_or(T::ZERO, |bias| bias[column]);
+                    *value = if relu && sum < T::ZERO { T::ZERO } else { sum };
+                }
             }
         }
     }
@@ -161,11 +185,10 @@ impl<T: Real> Strip<'_, T> {
         level: Level,
         height: usize,
         first_row: usize,
-        tiles: usize,
-        ahead: &[T],
+        part: [usize; 3],
         c: &mut [T],
     ) {
-        if tiles == 0 {
+        if part[0] == part[1] {
             return;
         }
         macro_rules! of_height {
@@ -174,8 +197,7 @@ impl<T: Real> Strip<'_, T> {
                     $($height => dispatch(level, Tiles::<T, $height, VECTORS> {
                         strip: self,
                         first_row,
-                        tiles,
-                        ahead,
+                        part,
                         c,
                     }),)*
                     _ => unreachable!("no tile has {height} rows"),
@@ -190,8 +212,8 @@ impl<T: Real> Strip<'_, T> {
 struct Tiles<'a, 'b, T, const ROWS: usize, const VECTORS: usize> {
     strip: &'a Strip<'b, T>,
     first_row: usize,
-    tiles: usize,
-    ahead: &'a [T],
+    /// These are the tiles from the first to before the second of as many as the third.
+    part: [usize; 3],
     c: &'a mut [T],
 }
 
@@ -204,18 +226,6 @@ impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Tiles<'_, '_, 
             // Heights are chosen to fit; this spares the compiler the tiles that do not.
             return;
         }
-        let steps = self.strip.sum.iter().map(|l| l.count).product::<usize>();
-        // So far ahead that one fetch a step covers all; many fetches of one line do no harm.
-        let mut ahead = match self.ahead {
-            [] => Ahead {
-                next: self.strip.b.as_ptr(),
-                step: 0,
-            },
-            ahead => Ahead {
-                next: ahead.as_ptr(),
-                step: ahead.len().div_ceil(steps * self.tiles),
-            },
-        };
         let lanes = T::Vector::<S>::LANES;
         let zero = T::Vector::<S>::zero(simd);
         let (mut start, mut floor) = ([zero; VECTORS], zero);
@@ -230,22 +240,44 @@ impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Tiles<'_, '_, 
                 floor = T::Vector::<S>::splat(simd, T::from_f64(f64::NEG_INFINITY));
             }
         }
-        for tile in 0..self.tiles {
-            let row = self.first_row + tile * ROWS;
-            // SAFETY: `Strip::run` has checked that all rows, sums and columns of the strip lie
-            // within its operands.
-            unsafe {
-                let a = self.strip.a.as_ptr().add(row * self.strip.a_row);
-                let c = self.c.as_mut_ptr().add(row * self.strip.c_row);
-                let sums = sums::<T, S, ROWS, VECTORS>(simd, self.strip, start, a, &mut ahead);
-                finish::<T, S, ROWS, VECTORS>(simd, self.strip, floor, sums, c);
+        let steps = self.strip.sum.iter().map(|l| l.count).product::<usize>();
+        let repeat = self.strip.repeat;
+        let [first, end, all] = self.part;
+        for time in 0..repeat.count {
+            let ahead = self.strip.ahead.share(time);
+            let ahead = &ahead[first * ahead.len() / all..end * ahead.len() / all];
+            // So far ahead that one fetch a step covers all; many fetches of one line do no harm.
+            let mut ahead = match ahead {
+                [] => Line {
+                    next: self.strip.b.as_ptr(),
+                    step: 0,
+                },
+                ahead => Line {
+                    next: ahead.as_ptr(),
+                    step: ahead.len().div_ceil(steps * (end - first)),
+                },
+            };
+            for tile in 0..end - first {
+                let row = self.first_row + tile * ROWS;
+                // SAFETY: `Strip::run` has checked that all rows, sums and columns of the strip lie
+                // within its operands each time.
+                unsafe {
+                    let a = self.strip.a.as_ptr();
+                    let a = a.add(time * repeat.a + row * self.strip.a_row);
+                    let b = self.strip.b.as_ptr().add(time * repeat.b);
+                    let c = self.c.as_mut_ptr();
+                    let c = c.add(time * repeat.c + row * self.strip.c_row);
+                    let sums =
+                        sums::<T, S, ROWS, VECTORS>(simd, self.strip, start, a, b, &mut ahead);
+                    finish::<T, S, ROWS, VECTORS>(simd, self.strip, floor, sums, c);
+                }
             }
         }
     }
 }
 
 /// Where the next line to fetch is, and how far apart such lines are.
-struct Ahead<T> {
+struct Line<T> {
     next: *const T,
     step: usize,
 }
@@ -254,18 +286,19 @@ struct Ahead<T> {
 /// addresses are no chain of additions from row to row.
 const GROUP: usize = 4;
 
-/// The sums of one tile whose first row of `a` is at `a`; each begins with what `start` has for
-/// its column.
+/// The sums of one tile whose first row of `a` is at `a`, over rows of `b` from `b` on; each begins
+/// with what `start` has for its column.
 ///
 /// # Safety
-/// `ROWS` rows from `a` and all of `b` are readable as far as the loops of `strip` reach.
+/// `ROWS` rows from `a` and all rows from `b` are readable as far as the loops of `strip` reach.
 #[inline(always)]
 unsafe fn sums<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     strip: &Strip<'_, T>,
     start: [T::Vector<S>; VECTORS],
     a: *const T,
-    ahead: &mut Ahead<T>,
+    b: *const T,
+    ahead: &mut Line<T>,
 ) -> [[T::Vector<S>; VECTORS]; ROWS] {
     let [outer, middle, inner] = strip.sum;
     let lanes = T::Vector::<S>::LANES;
@@ -280,7 +313,7 @@ unsafe fn sums<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
                 for group in 0..ROWS.div_ceil(GROUP) {
                     groups[group] = a.add(group * GROUP * a_row);
                 }
-                let mut b = strip.b.as_ptr().add(i * outer.b + j * middle.b);
+                let mut b = b.add(i * outer.b + j * middle.b);
                 for _ in 0..inner.count {
                     prefetch(ahead.next);
                     ahead.next = ahead.next.wrapping_add(ahead.step);

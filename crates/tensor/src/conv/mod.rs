@@ -7,6 +7,7 @@
 //! sums over channels. [`product`] leaves 1×1 kernels and gradients of many filters to matrix
 //! products. [`winograd`] computes 3×3 kernels with fewer multiplications.
 
+mod ahead;
 mod correlation;
 mod depthwise;
 mod direct;

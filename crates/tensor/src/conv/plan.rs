@@ -50,6 +50,8 @@ type FilterGradient<T> =
     fn(&Conv2dParams, Execution, &[T], &[T], &mut [T], &mut [T]) -> Result<bool>;
 
 struct WinogradKernels<T: 'static> {
+    /// [`winograd::cost`].
+    cost: fn(ImageShape) -> [usize; 2],
     correlate: winograd::Correlate<T>,
     filter_gradient: FilterGradient<T>,
 }
@@ -69,10 +71,12 @@ impl<T: Real + Compiled> ConvKernels<T> {
     pub(crate) const fn with_winograd(mut self) -> Self {
         self.winograd = Some([
             WinogradKernels {
+                cost: winograd::cost::<Four>,
                 correlate: winograd::correlate::<T, Four>,
                 filter_gradient: winograd::filter_gradient::<T, Four>,
             },
             WinogradKernels {
+                cost: winograd::cost::<Two>,
                 correlate: winograd::correlate::<T, Two>,
                 filter_gradient: winograd::filter_gradient::<T, Two>,
             },
@@ -102,15 +106,6 @@ enum Plan<T: 'static> {
 enum Tile {
     Four,
     Two,
-}
-
-impl Tile {
-    fn outputs(self) -> usize {
-        match self {
-            Tile::Four => 4,
-            Tile::Two => 2,
-        }
-    }
 }
 
 impl<T: Compiled> Plan<T> {
@@ -234,18 +229,15 @@ fn winograd_that_pays<T: Compiled>(params: &Conv2dParams, task: &Task) -> Option
     if !winograd::is_possible(params) || params.in_channels.min(params.out_channels) < 8 {
         return None;
     }
-    let tiles = |tile: Tile| {
-        let side = tile.outputs();
-        outputs.height.div_ceil(side) * outputs.width.div_ceil(side)
-    };
-    let points = |tile: Tile| tiles(tile) * (tile.outputs() + 2) * (tile.outputs() + 2);
-    let tile = if points(Tile::Four) <= points(Tile::Two) {
-        Tile::Four
+    let [four, two] = T::kernels().conv.winograd.as_ref()?;
+    let ([four, few_tiles], [two, many_tiles]) = ((four.cost)(outputs), (two.cost)(outputs));
+    let (tile, multiplications, tiles) = if four <= two {
+        (Tile::Four, four, few_tiles)
     } else {
-        Tile::Two
+        (Tile::Two, two, many_tiles)
     };
     let direct = outputs.height * outputs.width * 9;
-    if 2 * points(tile) > direct {
+    if 2 * multiplications > direct {
         return None;
     }
     let channel_pairs = params.in_channels * params.out_channels;
@@ -253,7 +245,7 @@ fn winograd_that_pays<T: Compiled>(params: &Conv2dParams, task: &Task) -> Option
         ConvDirection::Forward | ConvDirection::InputGradient => FEW_TILES,
         ConvDirection::FilterGradient => FEW_GRADIENT_TILES,
     };
-    if channel_pairs > NEAR_CHANNEL_PAIRS && params.batch * tiles(tile) < few {
+    if channel_pairs > NEAR_CHANNEL_PAIRS && params.batch * tiles < few {
         return None;
     }
     Plan::winograd(tile)

@@ -3,21 +3,24 @@
 
 use std::marker::PhantomData;
 
-use crate::conv::correlation::{Correlation, Panels};
+use crate::conv::ahead::{self, Ahead};
+use crate::conv::correlation::Correlation;
 use crate::conv::filter_gradient::{MOST_PARTS, PARTS_LEN};
 use crate::conv::job::{Execution, input_image, output_image};
-use crate::conv::microkernel::{Finish, Loop, Strip, lanes};
+use crate::conv::microkernel::{Finish, Loop, Repeat, Strip, lanes};
 use crate::conv::params::Conv2dParams;
 use crate::conv::statistics::count_multiplications;
+use crate::conv::winograd::chunk::Chunk;
+use crate::conv::winograd::filters::{PointPanels, TransformFilterGradient};
+use crate::conv::winograd::input::TransformInput;
 use crate::conv::winograd::minimal::Minimal;
-use crate::conv::winograd::tiles::{
-    Chunk, Fetch, TransformFilterGradient, TransformGradient, TransformInput,
-};
+use crate::conv::winograd::output_gradient::TransformOutputGradient;
+use crate::conv::winograd::tile::{EachTile, matrix_len};
 use crate::conv::winograd::{FEWEST_SUMMED_TILES, Tiling};
 use crate::error::Result;
 use crate::matmul::with_scratch;
 use crate::parallel::BLOCK;
-use crate::simd::{Level, Real, dispatch};
+use crate::simd::{Level, Real, dispatch, vectorize_to_avx2};
 use crate::storage::Buffer;
 
 /// Overwrites `dw`, and `db` by the sums of `dy` over all pixels; `db` may be empty.
@@ -37,7 +40,7 @@ pub(in crate::conv) fn filter_gradient<T: Real, M: Minimal>(
     let Execution { par, level } = execution;
     let (channels, outputs) = (params.in_channels, params.out_channels);
     let whole = |channels: usize| channels.next_multiple_of(lanes::<T>(level));
-    let panels = Panels::new::<T>(level, channels, outputs);
+    let panels = PointPanels::new::<T, M>(level, channels, outputs);
     let widths = [whole(channels), whole(outputs)];
     let sum = Sum::<T, M> {
         params,
@@ -55,9 +58,9 @@ pub(in crate::conv) fn filter_gradient<T: Real, M: Minimal>(
         FEWEST_SUMMED_TILES,
     );
     let [images, rows] = tiling.block();
-    let blocks_down = tiling.rows.div_ceil(rows);
+    let blocks_down = tiling.rows().div_ceil(rows);
     let blocks = params.batch.div_ceil(images) * blocks_down;
-    let filters_len = M::POINTS * panels.len();
+    let filters_len = panels.len::<T>();
     let part_len = filters_len + widths[1];
     let parts = MOST_PARTS.min(blocks).min((PARTS_LEN / part_len).max(1));
     let mut sums = Buffer::unspecified("conv2d_filter_gradient", parts * part_len)?;
@@ -73,7 +76,7 @@ pub(in crate::conv) fn filter_gradient<T: Real, M: Minimal>(
             let image = block / blocks_down * images;
             let row = block % blocks_down * rows;
             let images = image..(image + images).min(params.batch);
-            for chunk in tiling.chunks(images, row..(row + rows).min(tiling.rows)) {
+            for chunk in tiling.chunks(images, row..(row + rows).min(tiling.rows())) {
                 sum.add(&chunk, finish, filters, bias);
                 finish = Finish::Add;
             }
@@ -83,25 +86,39 @@ pub(in crate::conv) fn filter_gradient<T: Real, M: Minimal>(
     par.for_chunks(total, BLOCK, |block, total| {
         for part in others.chunks_exact(part_len) {
             let part = &part[block * BLOCK..][..total.len()];
-            total
-                .iter_mut()
-                .zip(part)
-                .for_each(|(to, from)| *to += *from);
+            vectorize_to_avx2(
+                level,
+                #[inline(always)]
+                || {
+                    total
+                        .iter_mut()
+                        .zip(part)
+                        .for_each(|(to, from)| *to += *from)
+                },
+            );
         }
     });
     let (total, bias) = total.split_at_mut(filters_len);
     db.copy_from_slice(&bias[..db.len()]);
-    for index in 0..panels.count() {
-        let panel = panels.panel(index);
-        let u = &mut total[M::POINTS * panel.start..][..M::POINTS * panels.panel_len(index)];
-        let tiling = PhantomData::<M>;
-        dispatch(level, TransformFilterGradient { u, tiling });
-        // Rows of taps and channels follow each other in both.
-        let rows = dw
-            .chunks_exact_mut(outputs)
-            .zip(u.chunks_exact(panel.width));
-        for (dw, u) in rows {
-            dw[panel.first..panel.first + panel.columns].copy_from_slice(&u[..panel.columns]);
+    for panel in panels.panels::<T>() {
+        let len = channels * panel.panel.width;
+        let u = &mut total[panel.start..][..M::POINTS * panel.matrix];
+        let transform = TransformFilterGradient {
+            u,
+            matrix: panel.matrix,
+            len,
+            tiling: PhantomData::<M>,
+        };
+        dispatch(level, transform);
+        let by_tap = u.chunks_exact(panel.matrix);
+        for (dw, u) in dw.chunks_exact_mut(channels * outputs).zip(by_tap) {
+            let rows = dw
+                .chunks_exact_mut(outputs)
+                .zip(u.chunks_exact(panel.panel.width));
+            let (first, columns) = (panel.panel.first, panel.panel.columns);
+            for (dw, u) in rows {
+                dw[first..first + columns].copy_from_slice(&u[..columns]);
+            }
         }
     }
     Ok(true)
@@ -110,7 +127,7 @@ pub(in crate::conv) fn filter_gradient<T: Real, M: Minimal>(
 struct Sum<'a, T, M> {
     params: &'a Conv2dParams,
     level: Level,
-    panels: Panels,
+    panels: PointPanels,
     widths: [usize; 2],
     x: &'a [T],
     dy: &'a [T],
@@ -119,80 +136,93 @@ struct Sum<'a, T, M> {
 
 impl<T: Real, M: Minimal> Sum<'_, T, M> {
     /// The rows below those of the chunk, which the next one needs.
-    fn fetch(&self, chunk: &Chunk, origin: isize) -> Fetch<'_, T> {
+    fn ahead(&self, chunk: &Chunk, origin: isize) -> Ahead<'_, T> {
         let inputs = [M::OUTPUT, M::INPUT];
         let inputs = chunk.pixels(input_image(self.params), origin, inputs);
         let outputs = chunk.pixels(output_image(self.params), 0, [M::OUTPUT; 2]);
         let parts = [
-            Fetch::after(self.x, &inputs),
-            Fetch::after(self.dy, &outputs),
+            ahead::after(self.x, &inputs),
+            ahead::after(self.dy, &outputs),
             &[],
         ];
-        Fetch { parts }
+        Ahead::parts(parts, M::POINTS * self.panels.count())
     }
 
     /// Stores or adds the products of one chunk of tiles, and adds the sums of its gradient.
     fn add(&self, chunk: &Chunk, finish: Finish<'_, T>, sums: &mut [T], bias: &mut [T]) {
-        let tiles = chunk.tiles.len();
+        let tiles = chunk.len();
+        let (channels, outputs) = (self.params.in_channels, self.params.out_channels);
+        count_multiplications([chunk.multiplications::<M>(), channels, outputs, 1]);
         let [v_width, w_width] = self.widths;
-        let [v_matrix, w_matrix] = self.widths.map(|width| chunk.matrix_len::<T>(width));
+        let [v_matrix, w_matrix] = self.widths.map(|width| matrix_len::<T>(tiles, width));
         let (v_len, w_len) = (M::POINTS * v_matrix, M::POINTS * w_matrix);
-        let channels = self.params.in_channels;
-        count_multiplications([M::POINTS, tiles, channels, self.params.out_channels]);
         let correlation = Correlation::forward(self.params);
+        let origin = [correlation.rows.offset, correlation.columns.offset];
+        let tiling = PhantomData::<M>;
         with_scratch(
             v_len + w_len + w_width + M::POINTS * channels,
             |scratch: &mut [T]| {
                 let (v, scratch) = scratch.split_at_mut(v_len);
                 let (w, scratch) = scratch.split_at_mut(w_len);
                 let (pixel_sums, patch) = scratch.split_at_mut(w_width);
-                let transform_input = TransformInput::<T, M> {
-                    chunk,
+                let transform = TransformInput {
                     source: self.x,
                     shape: input_image(self.params),
-                    origin: [correlation.rows.offset, correlation.columns.offset],
+                    origin,
                     width: v_width,
+                    matrix: v_matrix,
                     v,
                     patch,
-                    tiling: PhantomData,
+                    tiling,
                 };
-                dispatch(self.level, transform_input);
+                dispatch(self.level, EachTile { chunk, transform });
                 pixel_sums.fill(T::ZERO);
-                let transform_gradient = TransformGradient::<T, M> {
-                    chunk,
+                let transform = TransformOutputGradient {
                     source: self.dy,
                     shape: output_image(self.params),
                     width: w_width,
+                    matrix: w_matrix,
                     w,
                     sums: pixel_sums,
-                    tiling: PhantomData,
+                    tiling,
                 };
-                dispatch(self.level, transform_gradient);
+                dispatch(self.level, EachTile { chunk, transform });
                 for (bias, sum) in bias.iter_mut().zip(pixel_sums) {
                     *bias += *sum;
                 }
-                let fetch = self.fetch(chunk, correlation.rows.offset);
-                let panels = self.panels.count();
-                for point in 0..M::POINTS {
-                    for (index, panel) in (0..panels).map(|p| self.panels.panel(p)).enumerate() {
+                let ahead = self.ahead(chunk, origin[0]);
+                for (index, panel) in self.panels.panels::<T>().enumerate() {
+                    let width = panel.panel.width;
+                    for (points, rows) in chunk.groups::<M>() {
+                        let first = points.start;
+                        let [v, w] = [(&*v, v_matrix, v_width), (&*w, w_matrix, w_width)].map(
+                            |(numbers, matrix, width)| {
+                                &numbers[first * matrix + rows.start * width..]
+                            },
+                        );
                         let inner = Loop {
-                            count: tiles,
+                            count: rows.len(),
                             a: v_width,
                             b: w_width,
                         };
                         let strip = Strip {
-                            a: &v[point * v_matrix..],
+                            a: v,
                             a_row: 1,
-                            b: &w[point * w_matrix + panel.first..],
-                            c_row: panel.width,
+                            b: w.get(panel.panel.first..).unwrap_or(&[]),
+                            c_row: width,
                             rows: channels,
-                            columns: panel.width,
+                            columns: width,
                             sum: [Loop::ONCE, Loop::ONCE, inner],
                             finish,
-                            ahead: fetch.share(point * panels + index, M::POINTS * panels),
+                            repeat: Repeat {
+                                count: points.len(),
+                                a: v_matrix,
+                                b: w_matrix,
+                                c: panel.matrix,
+                            },
+                            ahead: ahead.from(index * M::POINTS + first),
                         };
-                        let at = M::POINTS * panel.start + point * channels * panel.width;
-                        strip.run(self.level, &mut sums[at..]);
+                        strip.run(self.level, &mut sums[panel.start + first * panel.matrix..]);
                     }
                 }
             },

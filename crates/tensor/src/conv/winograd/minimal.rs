@@ -14,34 +14,80 @@
 //!
 //! The gradient with respect to the filter is the transpose of the same identity:
 //! `dg = Gᵀ [(Bᵀ d) ⊙ (A dy)]`.
+//!
+//! Where two outputs or fewer are left at the end of an axis, F(2, 3) at four of the six points of
+//! F(4, 3) computes them: its filters `G g` are four of the six that are there already, as long as
+//! what they are divided by is taken back in `Bᵀ d`.
+
+use std::ops::Range;
 
 use crate::simd::{Real, Simd, Vector};
 
 /// The longest side of an input tile.
-pub(super) const SIDE: usize = 6;
+pub(super) const LONGEST: usize = 6;
 
 /// The vectors of one line of a tile; those beyond its side are not used.
-pub(in crate::conv) type Line<T, S> = [<T as Real>::Vector<S>; SIDE];
+pub(in crate::conv) type Line<T, S> = [<T as Real>::Vector<S>; LONGEST];
 
-/// F(m, 3).
-pub(in crate::conv) trait Minimal: Sync {
+/// A side of a tile: what its values along an axis are transformed by.
+pub(in crate::conv) trait Side: Sync {
     /// Outputs of a tile along one axis.
     const OUTPUT: usize;
     /// Inputs of a tile along one axis, and so of points.
     const INPUT: usize = Self::OUTPUT + 2;
-    /// Multiplications a tile takes for each pair of channels.
-    const POINTS: usize = Self::INPUT * Self::INPUT;
 
     /// `Bᵀ d`.
     fn input<T: Real, S: Simd>(simd: S, d: Line<T, S>) -> Line<T, S>;
-    /// `G g` of the first three vectors.
-    fn filter<T: Real, S: Simd>(simd: S, g: Line<T, S>) -> Line<T, S>;
     /// `Aᵀ m`, the first `OUTPUT` of the result.
     fn output<T: Real, S: Simd>(simd: S, m: Line<T, S>) -> Line<T, S>;
     /// `A y` of the first `OUTPUT` vectors.
     fn output_transposed<T: Real, S: Simd>(simd: S, y: Line<T, S>) -> Line<T, S>;
+}
+
+/// F(m, 3): the side of most tiles, and the transforms of the filters for all.
+pub(in crate::conv) trait Minimal: Side {
+    /// Multiplications a tile takes for each pair of channels.
+    const POINTS: usize = Self::INPUT * Self::INPUT;
+    /// The side of the last tiles of an axis if it is long enough for what is left there. Its
+    /// points are the first of the axis.
+    type Narrow: Side;
+
+    /// `G g` of the first three vectors.
+    fn filter<T: Real, S: Simd>(simd: S, g: Line<T, S>) -> Line<T, S>;
     /// `Gᵀ u`, the first three of the result.
     fn filter_transposed<T: Real, S: Simd>(simd: S, u: Line<T, S>) -> Line<T, S>;
+
+    /// The place of point `i` down and `j` across among all: first those that are points of all
+    /// tiles, then those that tiles narrow down have, then those that tiles narrow across have.
+    #[inline(always)]
+    fn point(i: usize, j: usize) -> usize {
+        let (all, narrow) = (Self::INPUT, Self::Narrow::INPUT);
+        let others = all - narrow;
+        match (i < narrow, j < narrow) {
+            (true, true) => i * narrow + j,
+            (true, false) => narrow * narrow + i * others + (j - narrow),
+            (false, true) => narrow * all + (i - narrow) * narrow + j,
+            (false, false) => all * narrow + others * narrow + (i - narrow) * others + (j - narrow),
+        }
+    }
+
+    /// The points that have the same tiles: those of all, those of tiles that are wide across,
+    /// wide down, and both.
+    fn groups() -> [Range<usize>; 4] {
+        let (all, narrow) = (Self::INPUT, Self::Narrow::INPUT);
+        let ends = [
+            narrow * narrow,
+            narrow * all,
+            narrow * (all + all - narrow),
+            all * all,
+        ];
+        [
+            0..ends[0],
+            ends[0]..ends[1],
+            ends[1]..ends[2],
+            ends[2]..ends[3],
+        ]
+    }
 }
 
 /// `factor · v`.
@@ -56,7 +102,7 @@ fn plus<T: Real, V: Vector<T>>(simd: V::Simd, sum: V, factor: f64, v: V) -> V {
     V::splat(simd, T::from_f64(factor)).mul_add(v, sum)
 }
 
-/// F(4, 3) at the points 0, ±`P`, ±`Q`, ∞.
+/// F(4, 3) at the points 0, ±`P`, ∞, ±`Q`.
 ///
 /// `P·Q = 1` keeps the entries of all matrices near 1, which halves the rounding error of the
 /// points 0, ±1, ±2, ∞ of the literature.
@@ -71,7 +117,7 @@ const AT_ZERO: f64 = P2 * Q2;
 const AT_P: f64 = 2.0 * P2 * (P2 - Q2);
 const AT_Q: f64 = 2.0 * Q2 * (Q2 - P2);
 
-impl Minimal for Four {
+impl Side for Four {
     const OUTPUT: usize = 4;
 
     #[inline(always)]
@@ -84,43 +130,30 @@ impl Minimal for Four {
             plus(simd, plus(simd, d[4], -P2 - Q2, d[2]), P2 * Q2, d[0]),
             plus(simd, even_p, P, odd_p),
             plus(simd, even_p, -P, odd_p),
+            plus(simd, plus(simd, d[5], -P2 - Q2, d[3]), P2 * Q2, d[1]),
             plus(simd, even_q, Q, odd_q),
             plus(simd, even_q, -Q, odd_q),
-            plus(simd, plus(simd, d[5], -P2 - Q2, d[3]), P2 * Q2, d[1]),
-        ]
-    }
-
-    #[inline(always)]
-    fn filter<T: Real, S: Simd>(simd: S, g: Line<T, S>) -> Line<T, S> {
-        let even_p = plus(simd, scaled(simd, 1.0 / AT_P, g[0]), P2 / AT_P, g[2]);
-        let even_q = plus(simd, scaled(simd, 1.0 / AT_Q, g[0]), Q2 / AT_Q, g[2]);
-        [
-            scaled(simd, 1.0 / AT_ZERO, g[0]),
-            plus(simd, even_p, P / AT_P, g[1]),
-            plus(simd, even_p, -P / AT_P, g[1]),
-            plus(simd, even_q, Q / AT_Q, g[1]),
-            plus(simd, even_q, -Q / AT_Q, g[1]),
-            g[2],
         ]
     }
 
     #[inline(always)]
     fn output<T: Real, S: Simd>(simd: S, m: Line<T, S>) -> Line<T, S> {
-        let (sum_p, difference_p) = (m[1] + m[2], m[1] - m[2]);
-        let (sum_q, difference_q) = (m[3] + m[4], m[3] - m[4]);
-        let zero = T::Vector::<S>::zero(simd);
+        let [zero, p, minus_p, infinity, q, minus_q] = m;
+        let (sum_p, difference_p) = (p + minus_p, p - minus_p);
+        let (sum_q, difference_q) = (q + minus_q, q - minus_q);
+        let none = T::Vector::<S>::zero(simd);
         [
-            m[0] + sum_p + sum_q,
+            zero + sum_p + sum_q,
             plus(simd, scaled(simd, P, difference_p), Q, difference_q),
             plus(simd, scaled(simd, P2, sum_p), Q2, sum_q),
             plus(
                 simd,
-                plus(simd, m[5], P * P2, difference_p),
+                plus(simd, infinity, P * P2, difference_p),
                 Q * Q2,
                 difference_q,
             ),
-            zero,
-            zero,
+            none,
+            none,
         ]
     }
 
@@ -134,18 +167,37 @@ impl Minimal for Four {
             y[0],
             even_p + odd_p,
             even_p - odd_p,
+            y[3],
             even_q + odd_q,
             even_q - odd_q,
-            y[3],
+        ]
+    }
+}
+
+impl Minimal for Four {
+    type Narrow = NarrowFour;
+
+    #[inline(always)]
+    fn filter<T: Real, S: Simd>(simd: S, g: Line<T, S>) -> Line<T, S> {
+        let even_p = plus(simd, scaled(simd, 1.0 / AT_P, g[0]), P2 / AT_P, g[2]);
+        let even_q = plus(simd, scaled(simd, 1.0 / AT_Q, g[0]), Q2 / AT_Q, g[2]);
+        [
+            scaled(simd, 1.0 / AT_ZERO, g[0]),
+            plus(simd, even_p, P / AT_P, g[1]),
+            plus(simd, even_p, -P / AT_P, g[1]),
+            g[2],
+            plus(simd, even_q, Q / AT_Q, g[1]),
+            plus(simd, even_q, -Q / AT_Q, g[1]),
         ]
     }
 
     #[inline(always)]
     fn filter_transposed<T: Real, S: Simd>(simd: S, u: Line<T, S>) -> Line<T, S> {
-        let (sum_p, difference_p) = (u[1] + u[2], u[1] - u[2]);
-        let (sum_q, difference_q) = (u[3] + u[4], u[3] - u[4]);
-        let zero = T::Vector::<S>::zero(simd);
-        let first = plus(simd, scaled(simd, 1.0 / AT_ZERO, u[0]), 1.0 / AT_P, sum_p);
+        let [zero, p, minus_p, infinity, q, minus_q] = u;
+        let (sum_p, difference_p) = (p + minus_p, p - minus_p);
+        let (sum_q, difference_q) = (q + minus_q, q - minus_q);
+        let none = T::Vector::<S>::zero(simd);
+        let first = plus(simd, scaled(simd, 1.0 / AT_ZERO, zero), 1.0 / AT_P, sum_p);
         [
             plus(simd, first, 1.0 / AT_Q, sum_q),
             plus(
@@ -154,10 +206,69 @@ impl Minimal for Four {
                 Q / AT_Q,
                 difference_q,
             ),
-            plus(simd, plus(simd, u[5], P2 / AT_P, sum_p), Q2 / AT_Q, sum_q),
-            zero,
-            zero,
-            zero,
+            plus(
+                simd,
+                plus(simd, infinity, P2 / AT_P, sum_p),
+                Q2 / AT_Q,
+                sum_q,
+            ),
+            none,
+            none,
+            none,
+        ]
+    }
+}
+
+/// F(2, 3) at the points 0, ±`P`, ∞, for filters that [`Four`] has transformed.
+///
+/// Those are divided by products over more points, `AT_ZERO` instead of `−P²` and `AT_P` instead of
+/// `2·P²`; so inputs are multiplied by the ratio.
+pub(in crate::conv) struct NarrowFour;
+
+/// `AT_P / (2·P²)`.
+const RATIO_AT_P: f64 = P2 - Q2;
+
+impl Side for NarrowFour {
+    const OUTPUT: usize = 2;
+
+    #[inline(always)]
+    fn input<T: Real, S: Simd>(simd: S, d: Line<T, S>) -> Line<T, S> {
+        let none = T::Vector::<S>::zero(simd);
+        let even = scaled(simd, RATIO_AT_P, d[2]);
+        [
+            plus(simd, scaled(simd, P2 * Q2, d[0]), -Q2, d[2]),
+            plus(simd, even, P * RATIO_AT_P, d[1]),
+            plus(simd, even, -P * RATIO_AT_P, d[1]),
+            plus(simd, d[3], -P2, d[1]),
+            none,
+            none,
+        ]
+    }
+
+    #[inline(always)]
+    fn output<T: Real, S: Simd>(simd: S, m: Line<T, S>) -> Line<T, S> {
+        let [zero, p, minus_p, infinity, ..] = m;
+        let none = T::Vector::<S>::zero(simd);
+        [
+            zero + p + minus_p,
+            plus(simd, infinity, P, p - minus_p),
+            none,
+            none,
+            none,
+            none,
+        ]
+    }
+
+    #[inline(always)]
+    fn output_transposed<T: Real, S: Simd>(simd: S, y: Line<T, S>) -> Line<T, S> {
+        let none = T::Vector::<S>::zero(simd);
+        [
+            y[0],
+            plus(simd, y[0], P, y[1]),
+            plus(simd, y[0], -P, y[1]),
+            y[1],
+            none,
+            none,
         ]
     }
 }
@@ -165,7 +276,7 @@ impl Minimal for Four {
 /// F(2, 3) at the points 0, 1, −1, ∞.
 pub(in crate::conv) struct Two;
 
-impl Minimal for Two {
+impl Side for Two {
     const OUTPUT: usize = 2;
 
     #[inline(always)]
@@ -176,23 +287,6 @@ impl Minimal for Two {
             d[1] + d[2],
             d[2] - d[1],
             d[3] - d[1],
-            zero,
-            zero,
-        ]
-    }
-
-    #[inline(always)]
-    fn filter<T: Real, S: Simd>(simd: S, g: Line<T, S>) -> Line<T, S> {
-        let (zero, half) = (
-            T::Vector::<S>::zero(simd),
-            T::Vector::<S>::splat(simd, T::from_f64(0.5)),
-        );
-        let even = half * (g[0] + g[2]);
-        [
-            g[0],
-            half.mul_add(g[1], even),
-            even - half * g[1],
-            g[2],
             zero,
             zero,
         ]
@@ -215,6 +309,28 @@ impl Minimal for Two {
     fn output_transposed<T: Real, S: Simd>(simd: S, y: Line<T, S>) -> Line<T, S> {
         let zero = T::Vector::<S>::zero(simd);
         [y[0], y[0] + y[1], y[0] - y[1], y[1], zero, zero]
+    }
+}
+
+impl Minimal for Two {
+    /// Nothing is left that half a tile would do for.
+    type Narrow = Two;
+
+    #[inline(always)]
+    fn filter<T: Real, S: Simd>(simd: S, g: Line<T, S>) -> Line<T, S> {
+        let (zero, half) = (
+            T::Vector::<S>::zero(simd),
+            T::Vector::<S>::splat(simd, T::from_f64(0.5)),
+        );
+        let even = half * (g[0] + g[2]);
+        [
+            g[0],
+            half.mul_add(g[1], even),
+            even - half * g[1],
+            g[2],
+            zero,
+            zero,
+        ]
     }
 
     #[inline(always)]

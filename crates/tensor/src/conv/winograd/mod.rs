@@ -20,30 +20,39 @@
 //! The transforms add to the error, but the sums over channels that they frame are nine times
 //! shorter than those of a direct computation.
 
+mod chunk;
 mod filter_gradient;
+mod filters;
+mod input;
 mod minimal;
+mod output;
+mod output_gradient;
 mod pooled;
 mod target;
-mod tiles;
+mod tile;
 
 use std::marker::PhantomData;
 
-use crate::conv::correlation::{Correlation, Panels};
+use crate::conv::ahead::{self, Ahead};
+use crate::conv::correlation::Correlation;
 use crate::conv::job::{Execution, ImageShape};
-use crate::conv::microkernel::{Finish, Loop, Strip, lanes};
+use crate::conv::microkernel::{Finish, Loop, Repeat, Strip, lanes};
 use crate::conv::params::Conv2dParams;
 use crate::conv::statistics::count_multiplications;
 use crate::error::Result;
 use crate::matmul::{Epilogue, with_scratch};
 use crate::simd::{Level, Real, dispatch};
-use crate::storage::Buffer;
 
+use chunk::{Chunk, TileAxis};
 pub(super) use filter_gradient::filter_gradient;
+use filters::{PointPanels, transform_filters};
+use input::TransformInput;
 use minimal::Minimal;
 pub(super) use minimal::{Four, Two};
-use pooled::{TransformPooledOutput, pooled};
+use output::{Products, StoreOutput};
+use pooled::{StorePooledOutput, pooled};
 pub(crate) use target::Target;
-use tiles::{Chunk, Fetch, TransformFilters, TransformInput, TransformOutput};
+use tile::{EachTile, matrix_len};
 
 /// Numbers of both matrices of a chunk at all points: half of a second-level cache of 1 MiB.
 const CHUNK: usize = 128 << 10;
@@ -70,13 +79,19 @@ pub(super) fn is_possible(params: &Conv2dParams) -> bool {
     params.groups == 1 && axis_fits(&params.rows) && axis_fits(&params.columns)
 }
 
+/// Multiplications that outputs of `shape` take for each pair of channels, and in how many tiles.
+pub(super) fn cost<M: Minimal>(shape: ImageShape) -> [usize; 2] {
+    let axes = [shape.height, shape.width].map(TileAxis::new::<M>);
+    let [down, across] = axes.map(|axis| axis.points::<M>());
+    [down * across, axes[0].tiles * axes[1].tiles]
+}
+
 /// How the outputs of one convolution are cut into tiles.
 #[derive(Clone, Copy, Debug)]
 struct Tiling {
     batch: usize,
-    /// Tiles down and across an image.
-    rows: usize,
-    columns: usize,
+    /// Down and across an image.
+    axes: [TileAxis; 2],
     /// Tiles in a chunk, at most.
     chunk: usize,
 }
@@ -90,21 +105,29 @@ impl Tiling {
         widths: [usize; 2],
         fewest: usize,
     ) -> Self {
-        let rows = outputs.height.div_ceil(M::OUTPUT);
-        let columns = outputs.width.div_ceil(M::OUTPUT);
         let chunk = CHUNK / (M::POINTS * (widths[0] + widths[1]));
         Tiling {
             batch,
-            rows,
-            columns,
+            axes: [outputs.height, outputs.width].map(TileAxis::new::<M>),
             chunk: chunk.max(fewest),
         }
     }
 
+    /// Tiles down an image.
+    fn rows(&self) -> usize {
+        self.axes[0].tiles
+    }
+
+    /// Tiles across an image.
+    fn columns(&self) -> usize {
+        self.axes[1].tiles
+    }
+
     /// Images of a block of work, and rows of tiles in each: about a chunk.
     fn block(&self) -> [usize; 2] {
-        let rows = (self.chunk / self.columns).max(1);
-        [(rows / self.rows).clamp(1, self.batch), rows.min(self.rows)]
+        let rows = (self.chunk / self.columns()).max(1);
+        let images = (rows / self.rows()).clamp(1, self.batch);
+        [images, rows.min(self.rows())]
     }
 
     /// [`Tiling::block`], but smaller where a few images would be fewer than `blocks` for the
@@ -113,10 +136,10 @@ impl Tiling {
         let [images, rows] = self.block();
         let images = images.min(self.batch.div_ceil(blocks));
         let blocks_down = blocks.div_ceil(self.batch);
-        let fewest = FEWEST_BLOCK_TILES.div_ceil(self.columns).min(rows);
+        let fewest = FEWEST_BLOCK_TILES.div_ceil(self.columns()).min(rows);
         [
             images,
-            rows.min(self.rows.div_ceil(blocks_down)).max(fewest),
+            rows.min(self.rows().div_ceil(blocks_down)).max(fewest),
         ]
     }
 
@@ -127,14 +150,12 @@ impl Tiling {
         images: std::ops::Range<usize>,
         rows: std::ops::Range<usize>,
     ) -> impl Iterator<Item = Chunk> {
-        let columns = self.columns;
-        let tiles = images.len() * rows.len() * columns;
+        let axes = self.axes;
+        let tiles = images.len() * rows.len() * self.columns();
         let count = tiles.div_ceil(self.chunk);
-        (0..count).map(move |i| Chunk {
-            images: images.clone(),
-            rows: rows.clone(),
-            columns,
-            tiles: i * tiles / count..(i + 1) * tiles / count,
+        (0..count).map(move |i| {
+            let tiles = i * tiles / count..(i + 1) * tiles / count;
+            Chunk::new(axes, images.clone(), rows.clone(), tiles)
         })
     }
 }
@@ -184,16 +205,8 @@ pub(super) fn correlate<T: Real, M: Minimal>(
     }
     let Execution { par, level } = execution;
     let channels = correlation.channels;
-    let panels = Panels::new::<T>(level, channels, correlation.targets);
-    let mut u = Buffer::unspecified(operation, M::POINTS * panels.len())?;
-    transform_filters::<T, M>(
-        operation,
-        execution,
-        correlation,
-        &panels,
-        w,
-        u.as_mut_slice(),
-    )?;
+    let panels = PointPanels::new::<T, M>(level, channels, correlation.targets);
+    let u = transform_filters::<T, M>(operation, execution, correlation, &panels, w)?;
     let whole = |channels: usize| channels.next_multiple_of(lanes::<T>(level));
     let layer = Layer::<T, M> {
         level,
@@ -223,7 +236,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
         false => FEWEST_BLOCKS,
     };
     let [images, rows] = tiling.spread_block(blocks);
-    let covered = [tiling.rows, tiling.columns].map(|tiles| tiles * M::OUTPUT);
+    let covered = tiling.axes.map(|axis| axis.covered::<M>());
     let (written, tile_rows) = match ending {
         Ending::Pool => (pooled(target_shape), M::OUTPUT / 2),
         _ => (target_shape, M::OUTPUT),
@@ -234,7 +247,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
             clear_beyond(covered, written, 0, target.values);
             let first = i * images;
             let images = first..first + target.values.len() / image_len;
-            for chunk in tiling.chunks(images, 0..tiling.rows) {
+            for chunk in tiling.chunks(images, 0..tiling.rows()) {
                 layer.compute(&chunk, target.reborrow());
             }
         });
@@ -243,7 +256,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
             let block_len = rows * tile_rows * written.row_len();
             target.for_chunks(par, block_len, |i, mut target| {
                 clear_beyond(covered, written, i * rows * tile_rows, target.values);
-                let rows = i * rows..((i + 1) * rows).min(tiling.rows);
+                let rows = i * rows..((i + 1) * rows).min(tiling.rows());
                 for chunk in tiling.chunks(image..image + 1, rows) {
                     layer.compute(&chunk, target.reborrow());
                 }
@@ -274,38 +287,6 @@ fn clear_beyond<T: Real>(
     }
 }
 
-/// `U = G g Gᵀ`, panel by panel: within a panel a matrix of `channels` rows for each point.
-fn transform_filters<T: Real, M: Minimal>(
-    operation: &str,
-    execution: Execution,
-    correlation: &Correlation,
-    panels: &Panels,
-    w: &[T],
-    u: &mut [T],
-) -> Result<()> {
-    let Execution { par, level } = execution;
-    let by_tap = correlation.panels::<T>(level);
-    let mut packed = Buffer::unspecified(operation, by_tap.len())?;
-    correlation.pack(
-        par,
-        level,
-        &by_tap,
-        w,
-        correlation.columns.taps,
-        packed.as_mut_slice(),
-    );
-    let packed = packed.as_slice();
-    let chunk = M::POINTS * panels.chunk();
-    par.for_chunks(u, chunk, |panel, u| {
-        let start = by_tap.panel(panel).start;
-        let len = by_tap.panel_len(panel);
-        let filters = &packed[start..start + len];
-        let tiling = PhantomData::<M>;
-        dispatch(level, TransformFilters { filters, u, tiling });
-    });
-    Ok(())
-}
-
 /// What every chunk of one convolution shares.
 struct Layer<'a, T, M> {
     level: Level,
@@ -315,7 +296,7 @@ struct Layer<'a, T, M> {
     origin: [isize; 2],
     /// Numbers in a row of transformed inputs, and of products.
     widths: [usize; 2],
-    panels: Panels,
+    panels: PointPanels,
     u: &'a [T],
     epilogue: Epilogue<'a, T>,
     ending: Ending<'a, T>,
@@ -325,65 +306,85 @@ struct Layer<'a, T, M> {
 impl<T: Real, M: Minimal> Layer<'_, T, M> {
     /// Computes the outputs of `chunk`; `target` are the rows of its whole block.
     fn compute(&self, chunk: &Chunk, target: Target<'_, T>) {
-        let tiles = chunk.tiles.len();
-        let targets = self.target_shape.channels;
-        count_multiplications([M::POINTS, tiles, self.source_shape.channels, targets]);
-        let [v_len, m_len] = self
-            .widths
-            .map(|width| M::POINTS * chunk.matrix_len::<T>(width));
-        let patch_len = M::POINTS * self.source_shape.channels;
+        let tiles = chunk.len();
+        let (channels, targets) = (self.source_shape.channels, self.target_shape.channels);
+        count_multiplications([chunk.multiplications::<M>(), channels, targets, 1]);
+        let [v_matrix, m_matrix] = self.widths.map(|width| matrix_len::<T>(tiles, width));
+        let [v_len, m_len] = [v_matrix, m_matrix].map(|matrix| M::POINTS * matrix);
+        let patch_len = M::POINTS * channels;
         let tiling = PhantomData::<M>;
         with_scratch(v_len + m_len + patch_len, |scratch: &mut [T]| {
             let (v, scratch) = scratch.split_at_mut(v_len);
             let (m, patch) = scratch.split_at_mut(m_len);
-            let transform_input = TransformInput {
-                chunk,
+            let transform = TransformInput {
                 source: self.source,
                 shape: self.source_shape,
                 origin: self.origin,
                 width: self.widths[0],
+                matrix: v_matrix,
                 v,
                 patch,
                 tiling,
             };
-            dispatch(self.level, transform_input);
-            self.multiply(chunk, &self.fetch(chunk, target.values), v, m);
-            let gate = match self.ending {
-                Ending::Pool => {
-                    let transform_output = TransformPooledOutput {
-                        chunk,
-                        m,
-                        width: self.widths[1],
-                        shape: pooled(self.target_shape),
-                        epilogue: self.epilogue,
-                        target,
-                        tiling,
-                    };
-                    return dispatch(self.level, transform_output);
-                }
-                Ending::Gate(gate) => Some(gate),
-                Ending::Store => None,
-            };
-            let transform_output = TransformOutput {
-                chunk,
+            dispatch(self.level, EachTile { chunk, transform });
+            self.multiply(chunk, self.ahead(chunk, target.values), v, m);
+            let products = Products {
                 m,
                 width: self.widths[1],
-                shape: self.target_shape,
+                matrix: m_matrix,
                 epilogue: self.epilogue,
-                gate,
-                target: target.values,
                 tiling,
             };
-            dispatch(self.level, transform_output);
+            self.store(chunk, products, target);
         });
+    }
+
+    /// Transforms the products of `chunk` back, and stores the outputs.
+    fn store(&self, chunk: &Chunk, products: Products<'_, T, M>, target: Target<'_, T>) {
+        let (shape, side) = match self.ending {
+            Ending::Pool => (pooled(self.target_shape), M::OUTPUT / 2),
+            Ending::Store | Ending::Gate(_) => (self.target_shape, M::OUTPUT),
+        };
+        let first_image = chunk.images.start;
+        let first_row = chunk.rows.start * side;
+        // Tiles need not cover all of them.
+        let image_rows = target.values.len() / (chunk.images.len() * shape.row_len());
+        let gate = match self.ending {
+            Ending::Pool => {
+                let transform = StorePooledOutput {
+                    products,
+                    shape,
+                    target,
+                    first_image,
+                    first_row,
+                    image_rows,
+                };
+                return dispatch(self.level, EachTile { chunk, transform });
+            }
+            Ending::Gate(gate) => {
+                let first = chunk.first_row(shape, side);
+                Some(&gate[first..first + target.values.len()])
+            }
+            Ending::Store => None,
+        };
+        let transform = StoreOutput {
+            products,
+            shape,
+            gate,
+            target: target.values,
+            first_image,
+            first_row,
+            image_rows,
+        };
+        dispatch(self.level, EachTile { chunk, transform });
     }
 
     /// What comes next: the rows of the images that the chunk's outputs go to, those of the gate,
     /// and the inputs below those of the chunk, which the next one needs.
-    fn fetch<'b>(&'b self, chunk: &Chunk, target: &'b [T]) -> Fetch<'b, T> {
+    fn ahead<'b>(&'b self, chunk: &Chunk, target: &'b [T]) -> Ahead<'b, T> {
         let inputs = [M::OUTPUT, M::INPUT];
         let inputs = chunk.pixels(self.source_shape, self.origin[0], inputs);
-        let inputs = Fetch::after(self.source, &inputs);
+        let inputs = ahead::after(self.source, &inputs);
         let places = chunk.pixels(self.target_shape, 0, [M::OUTPUT; 2]);
         let first = chunk.first_row(self.target_shape, M::OUTPUT);
         let outputs = target.get(places.start - first..places.end - first);
@@ -394,48 +395,61 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
             // A quarter of the rows, which need no fetching.
             Ending::Pool => [&[], &[], inputs],
         };
-        Fetch { parts }
+        Ahead::parts(parts, M::POINTS * self.panels.count())
     }
 
     /// `M = V · U` at each point.
-    fn multiply(&self, chunk: &Chunk, fetch: &Fetch<'_, T>, v: &[T], m: &mut [T]) {
+    fn multiply(&self, chunk: &Chunk, ahead: Ahead<'_, T>, v: &[T], m: &mut [T]) {
         let channels = self.source_shape.channels;
         let [v_width, m_width] = self.widths;
-        let [v_matrix, m_matrix] = self.widths.map(|width| chunk.matrix_len::<T>(width));
-        let panels = self.panels.count();
-        let filters = |point: usize, panel: usize| {
-            let panel = self.panels.panel(panel);
-            let len = channels * panel.width;
-            &self.u[M::POINTS * panel.start + point * len..][..len]
-        };
+        let [v_matrix, m_matrix] = self.widths.map(|width| matrix_len::<T>(chunk.len(), width));
         let far = self.u.len() > NEAR_FILTERS;
-        for point in 0..M::POINTS {
-            for (index, panel) in (0..panels).map(|p| self.panels.panel(p)).enumerate() {
-                let inner = Loop {
-                    count: channels,
-                    a: 1,
-                    b: panel.width,
-                };
+        for (index, panel) in self.panels.panels::<T>().enumerate() {
+            let width = panel.panel.width;
+            let inner = Loop {
+                count: channels,
+                a: 1,
+                b: width,
+            };
+            let repeats = chunk.groups::<M>().flat_map(|(points, rows)| {
+                // Filters that are far come once: all tiles of a point before the next.
+                let count = if far { 1 } else { points.len() };
+                points
+                    .step_by(count)
+                    .map(move |first| (first, count, rows.clone()))
+            });
+            for (first, count, rows) in repeats {
+                let filters = &self.u[panel.start + first * panel.matrix..];
                 let strip = Strip {
-                    a: &v[point * v_matrix..],
+                    a: &v[first * v_matrix + rows.start * v_width..],
                     a_row: v_width,
-                    b: filters(point, index),
+                    b: filters,
                     c_row: m_width,
-                    rows: chunk.tiles.len(),
+                    rows: rows.len(),
                     // Also the columns that fill up a vector: they are zeros.
-                    columns: panel.width,
+                    columns: width,
                     sum: [Loop::ONCE, Loop::ONCE, inner],
                     finish: Finish::Store {
                         bias: None,
                         relu: false,
                     },
-                    ahead: match (far, index + 1 == panels) {
-                        (false, _) => fetch.share(point * panels + index, M::POINTS * panels),
-                        (true, false) => filters(point, index + 1),
-                        (true, true) => filters((point + 1) % M::POINTS, 0),
+                    repeat: Repeat {
+                        count,
+                        a: v_matrix,
+                        b: panel.matrix,
+                        c: m_matrix,
+                    },
+                    // Filters that are far are fetched a matrix before their turn.
+                    ahead: match far {
+                        false => ahead.from(index * M::POINTS + first),
+                        true => {
+                            let next = &self.u[panel.start + (first + 1) * panel.matrix..];
+                            Ahead::of(&next[..next.len().min(panel.matrix)])
+                        }
                     },
                 };
-                strip.run(self.level, &mut m[point * m_matrix + panel.first..]);
+                let place = first * m_matrix + rows.start * m_width + panel.panel.first;
+                strip.run(self.level, &mut m[place..]);
             }
         }
     }

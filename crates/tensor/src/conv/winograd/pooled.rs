@@ -1,14 +1,12 @@
 //! The end of a convolution that goes on with ReLU and max pooling of 2×2: tiles are pooled in
 //! registers, and the convolution's own output never reaches memory.
 
-use std::marker::PhantomData;
-
 use crate::conv::job::ImageShape;
 use crate::conv::winograd::Target;
-use crate::conv::winograd::minimal::{Minimal, SIDE};
-use crate::conv::winograd::tiles::{Chunk, both_axes};
-use crate::matmul::Epilogue;
-use crate::simd::{Kernel, Real, Simd, Vector};
+use crate::conv::winograd::minimal::{Minimal, Side};
+use crate::conv::winograd::output::Products;
+use crate::conv::winograd::tile::TileTransform;
+use crate::simd::{Real, Simd, Vector};
 
 /// The image of what 2×2 windows side by side give; a last odd row or column has none.
 pub(super) fn pooled(shape: ImageShape) -> ImageShape {
@@ -19,106 +17,65 @@ pub(super) fn pooled(shape: ImageShape) -> ImageShape {
     }
 }
 
-/// `max over 2×2 of (Aᵀ M A)` of the products of `chunk`, finished by `epilogue` before.
-pub(super) struct TransformPooledOutput<'a, T, M> {
-    pub(super) chunk: &'a Chunk,
-    pub(super) m: &'a [T],
-    /// Numbers in a row of `m`.
-    pub(super) width: usize,
+/// The largest of 2×2 of the products' outputs, written to the pooled image.
+pub(super) struct StorePooledOutput<'a, T, M> {
+    pub(super) products: Products<'a, T, M>,
     /// Of the pooled image.
     pub(super) shape: ImageShape,
-    pub(super) epilogue: Epilogue<'a, T>,
-    /// The rows of the pooled images under the chunk's rows of tiles.
+    /// The rows of the pooled images under the block's rows of tiles.
     pub(super) target: Target<'a, T>,
-    pub(super) tiling: PhantomData<M>,
+    /// The image, its row of pixels that the target begins with, and how many rows it has of each.
+    pub(super) first_image: usize,
+    pub(super) first_row: usize,
+    pub(super) image_rows: usize,
 }
 
-impl<T: Real, M: Minimal> Kernel for TransformPooledOutput<'_, T, M> {
+impl<T: Real, M: Minimal> TileTransform for StorePooledOutput<'_, T, M> {
     type Scalar = T;
-    type Output = ();
+    type Wide = M;
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let (chunk, shape) = (self.chunk, self.shape);
+    fn transform<S: Simd, D: Side, A: Side>(
+        &mut self,
+        simd: S,
+        tile: usize,
+        [image, row, column]: [usize; 3],
+    ) {
+        let shape = self.shape;
         let channels = shape.channels;
         let lanes = T::Vector::<S>::LANES;
-        // Windows of a tile along each axis.
-        let side = M::OUTPUT / 2;
-        let matrix = chunk.matrix_len::<T>(self.width);
-        assert!(self.width.is_multiple_of(lanes) && self.width >= channels);
-        assert!(self.m.len() >= M::POINTS * matrix);
-        let first_row = chunk.rows.start * side;
-        let image_rows = (chunk.rows.len() * side).min(shape.height - first_row);
-        assert_eq!(
-            self.target.values.len(),
-            chunk.images.len() * image_rows * shape.row_len()
-        );
-        if let Some(positions) = &self.target.positions {
-            assert_eq!(positions.len(), self.target.values.len());
+        let (y, x) = (row * M::OUTPUT / 2, column * M::OUTPUT / 2);
+        let rows = (D::OUTPUT / 2).min(shape.height.saturating_sub(y));
+        let columns = (A::OUTPUT / 2).min(shape.width.saturating_sub(x));
+        if rows == 0 || columns == 0 {
+            return;
         }
-        let zero = T::Vector::<S>::zero(simd);
-        for (tile, [image, row, column]) in chunk.places().enumerate() {
-            let (y, x) = (row * side, column * side);
-            let rows = side.min(shape.height.saturating_sub(y));
-            let columns = side.min(shape.width.saturating_sub(x));
-            if rows == 0 || columns == 0 {
-                continue;
-            }
-            let y = (image - chunk.images.start) * image_rows + y - first_row;
-            let start = (y * shape.width + x) * channels;
-            for channel in (0..channels).step_by(lanes) {
-                let count = (channels - channel).min(lanes);
-                let source = self.m[tile * self.width + channel..].as_ptr();
-                let bias = match self.epilogue.bias {
-                    Some(bias) => {
-                        T::Vector::<S>::load_partial(simd, &bias[channel..channel + count])
+        let y = (image - self.first_image) * self.image_rows + y - self.first_row;
+        let start = (y * shape.width + x) * channels;
+        for channel in (0..channels).step_by(lanes) {
+            let count = (channels - channel).min(lanes);
+            let outputs = self.products.outputs::<S, D, A>(simd, tile, channel, count);
+            for i in 0..D::OUTPUT / 2 {
+                for j in 0..A::OUTPUT / 2 {
+                    if i >= rows || j >= columns {
+                        continue;
                     }
-                    None => zero,
-                };
-                let mut outputs = [[zero; SIDE]; SIDE];
-                both_axes::<T, S>(
-                    simd,
-                    M::INPUT,
-                    M::OUTPUT,
-                    #[inline(always)]
-                    |i: usize, j: usize| {
-                        // SAFETY: `m` holds `width`, a multiple of `lanes`, numbers for each tile at each point.
-                        unsafe {
-                            let source = source.add((i * M::INPUT + j) * matrix);
-                            T::Vector::<S>::load_pointer(simd, source)
-                        }
-                    },
-                    #[inline(always)]
-                    |line| M::output::<T, S>(simd, line),
-                    #[inline(always)]
-                    |i: usize, j: usize, value: T::Vector<S>| {
-                        let value = value + bias;
-                        let relu = self.epilogue.relu;
-                        outputs[i][j] = if relu { zero.max(value) } else { value };
-                    },
-                );
-                for i in 0..side {
-                    for j in 0..side {
-                        if i >= rows || j >= columns {
-                            continue;
-                        }
-                        let [upper, lower] = [outputs[2 * i], outputs[2 * i + 1]];
-                        let window = [
-                            upper[2 * j],
-                            upper[2 * j + 1],
-                            lower[2 * j],
-                            lower[2 * j + 1],
-                        ];
-                        let at = start + (i * shape.width + j) * channels + channel;
-                        let target = &mut self.target.values[at..at + count];
-                        match &mut self.target.positions {
-                            None => largest::<T, _>(window).store_partial(target),
-                            Some(positions) => {
-                                let (largest, position) = winner::<T, _>(simd, window);
-                                largest.store_partial(target);
-                                let positions = &mut positions[at..at + count];
-                                // SAFETY: the slice has just been cut to `count` bytes.
-                                unsafe { position.store_bytes(positions.as_mut_ptr(), count) };
-                            }
+                    let [upper, lower] = [outputs[2 * i], outputs[2 * i + 1]];
+                    let window = [
+                        upper[2 * j],
+                        upper[2 * j + 1],
+                        lower[2 * j],
+                        lower[2 * j + 1],
+                    ];
+                    let at = start + (i * shape.width + j) * channels + channel;
+                    let target = &mut self.target.values[at..at + count];
+                    match &mut self.target.positions {
+                        None => largest::<T, _>(window).store_partial(target),
+                        Some(positions) => {
+                            let (largest, position) = winner::<T, _>(simd, window);
+                            largest.store_partial(target);
+                            let positions = &mut positions[at..at + count];
+                            // SAFETY: the slice has just been cut to `count` bytes.
+                            unsafe { position.store_bytes(positions.as_mut_ptr(), count) };
                         }
                     }
                 }
