@@ -6,11 +6,11 @@ use std::ops::Range;
 /// for memory itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ahead<'a, T> {
-    /// In the order of their use; some may be empty.
-    pub(super) parts: [&'a [T]; 3],
-    /// The steps of a computation of [`Ahead::steps`] that these are.
-    pub(super) first: usize,
-    pub(super) steps: usize,
+    /// In the order of their use, and the numbers of each that a step fetches.
+    parts: [(&'a [T], usize); 3],
+    steps_a_part: usize,
+    /// The step that these begin with.
+    first: usize,
 }
 
 impl<'a, T> Ahead<'a, T> {
@@ -19,13 +19,19 @@ impl<'a, T> Ahead<'a, T> {
         Ahead::parts([numbers, &[], &[]], 1)
     }
 
-    /// `parts`, by a computation of `steps` steps.
+    /// `parts` in the order of their use, by a computation of `steps` steps; some may be empty.
     pub(super) fn parts(parts: [&'a [T]; 3], steps: usize) -> Self {
-        Ahead {
-            parts,
+        let used = parts.iter().filter(|part| !part.is_empty());
+        let steps_a_part = steps.div_ceil(used.clone().count().max(1)).max(1);
+        let mut ahead = Ahead {
+            parts: [(&[], 0); 3],
+            steps_a_part,
             first: 0,
-            steps,
+        };
+        for (place, part) in ahead.parts.iter_mut().zip(used) {
+            *place = (part, part.len().div_ceil(steps_a_part));
         }
+        ahead
     }
 
     /// What the steps from `first` on fetch.
@@ -35,14 +41,12 @@ impl<'a, T> Ahead<'a, T> {
 
     /// What step `step` fetches, counted from the first of these.
     pub(super) fn share(&self, step: usize) -> &'a [T] {
-        let used = self.parts.iter().filter(|part| !part.is_empty());
-        let steps_a_part = self.steps.div_ceil(used.clone().count().max(1)).max(1);
         let step = self.first + step;
-        let Some(part) = used.clone().nth(step / steps_a_part) else {
+        let Some((part, len)) = self.parts.get(step / self.steps_a_part) else {
             return &[];
         };
-        let (i, len) = (step % steps_a_part, part.len());
-        &part[i * len / steps_a_part..(i + 1) * len / steps_a_part]
+        let start = (step % self.steps_a_part * len).min(part.len());
+        &part[start..(start + len).min(part.len())]
     }
 }
 

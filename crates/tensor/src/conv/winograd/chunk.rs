@@ -95,9 +95,20 @@ impl Chunk {
     /// Image, row and column of the tiles of one kind.
     fn places(&self, kind: Narrow) -> impl Iterator<Item = [usize; 3]> + '_ {
         let is_narrow = |axis: usize, at: usize| self.narrow[axis] == Some(at);
+        let mut next = self.place(self.tiles.start);
         self.tiles
             .clone()
-            .map(|tile| self.place(tile))
+            .map(move |_| {
+                let [image, row, column] = next;
+                next = if column + 1 < self.columns {
+                    [image, row, column + 1]
+                } else if row + 1 < self.rows.end {
+                    [image, row + 1, 0]
+                } else {
+                    [image + 1, self.rows.start, 0]
+                };
+                [image, row, column]
+            })
             .filter(move |&[_, row, column]| [is_narrow(0, row), is_narrow(1, column)] == kind)
     }
 
