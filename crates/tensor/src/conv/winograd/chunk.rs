@@ -83,7 +83,7 @@ impl Chunk {
             tiles,
         };
         if chunk.narrow != [None; 2] {
-            chunk.counts = KINDS.map(|kind| chunk.places(kind).count());
+            chunk.counts = KINDS.map(|kind| chunk.count(kind));
         }
         chunk
     }
@@ -92,37 +92,51 @@ impl Chunk {
         self.tiles.len()
     }
 
-    /// Image, row and column of the tiles of one kind.
-    fn places(&self, kind: Narrow) -> impl Iterator<Item = [usize; 3]> + '_ {
-        let is_narrow = |axis: usize, at: usize| self.narrow[axis] == Some(at);
-        let mut next = self.place(self.tiles.start);
-        self.tiles
-            .clone()
-            .map(move |_| {
-                let [image, row, column] = next;
-                next = if column + 1 < self.columns {
-                    [image, row, column + 1]
-                } else if row + 1 < self.rows.end {
-                    [image, row + 1, 0]
-                } else {
-                    [image + 1, self.rows.start, 0]
-                };
-                [image, row, column]
-            })
-            .filter(move |&[_, row, column]| [is_narrow(0, row), is_narrow(1, column)] == kind)
+    /// The kind of the tile at `place`.
+    #[inline(always)]
+    fn kind(&self, [_, row, column]: [usize; 3]) -> Narrow {
+        [self.narrow[0] == Some(row), self.narrow[1] == Some(column)]
     }
 
-    /// The kinds of tiles that there are, and of each the rows of matrices and the places of its
-    /// tiles.
-    pub(super) fn kinds(
-        &self,
-    ) -> impl Iterator<Item = (Narrow, impl Iterator<Item = (usize, [usize; 3])> + '_)> + '_ {
-        (0..KINDS.len())
-            .filter(|&kind| self.counts[kind] > 0)
-            .map(|kind| {
-                let first = self.counts[..kind].iter().sum::<usize>();
-                (KINDS[kind], (first..).zip(self.places(KINDS[kind])))
-            })
+    /// The place of the tile after that at `place`.
+    #[inline(always)]
+    fn next(&self, [image, row, column]: [usize; 3]) -> [usize; 3] {
+        if column + 1 < self.columns {
+            [image, row, column + 1]
+        } else if row + 1 < self.rows.end {
+            [image, row + 1, 0]
+        } else {
+            [image + 1, self.rows.start, 0]
+        }
+    }
+
+    /// How many tiles of a kind there are.
+    fn count(&self, kind: Narrow) -> usize {
+        let mut place = self.place(self.tiles.start);
+        let mut count = 0;
+        for _ in 0..self.len() {
+            count += usize::from(self.kind(place) == kind);
+            place = self.next(place);
+        }
+        count
+    }
+
+    /// Calls `body(kind, row, place)` for all tiles, kind by kind: with the row that each has in
+    /// matrices, and its image, row and column.
+    #[inline(always)]
+    pub(super) fn for_each(&self, mut body: impl FnMut(Narrow, usize, [usize; 3])) {
+        let mut tile = 0;
+        for (kind, count) in KINDS.into_iter().zip(self.counts) {
+            let end = tile + count;
+            let mut place = self.place(self.tiles.start);
+            while tile < end {
+                if self.kind(place) == kind {
+                    body(kind, tile, place);
+                    tile += 1;
+                }
+                place = self.next(place);
+            }
+        }
     }
 
     /// The points that have the same tiles, and the rows that these have in the matrices there.
@@ -220,16 +234,14 @@ mod tests {
             let axes = [height, width].map(TileAxis::new::<Four>);
             let tiles = 2 * axes[0].tiles * axes[1].tiles;
             let chunk = Chunk::new(axes, 3..5, 0..axes[0].tiles, 1..tiles);
-            let kinds: Vec<(Narrow, Vec<_>)> = chunk
-                .kinds()
-                .map(|(kind, tiles)| (kind, tiles.collect()))
-                .collect();
-            let mut rows: Vec<usize> = kinds
-                .iter()
-                .flat_map(|(_, tiles)| tiles.iter().map(|(row, _)| *row))
-                .collect();
-            rows.sort_unstable();
+            let mut tiles = Vec::new();
+            chunk.for_each(|kind, row, place| tiles.push((kind, row, place)));
+            let rows: Vec<usize> = tiles.iter().map(|(_, row, _)| *row).collect();
             assert_eq!(rows, (0..chunk.len()).collect::<Vec<_>>());
+            let mut places: Vec<_> = tiles.iter().map(|(_, _, place)| *place).collect();
+            places.sort_unstable();
+            places.dedup();
+            assert_eq!(places.len(), chunk.len());
             let mut seen = 0;
             for (points, rows) in chunk.groups::<Four>() {
                 for point in points {
@@ -237,12 +249,11 @@ mod tests {
                         .map(|at| [at / 6, at % 6])
                         .find(|&[i, j]| Four::point(i, j) == point)
                         .unwrap();
-                    let mut expected: Vec<usize> = kinds
+                    let expected: Vec<usize> = tiles
                         .iter()
-                        .filter(|([down, across], _)| (!down || i < 4) && (!across || j < 4))
-                        .flat_map(|(_, tiles)| tiles.iter().map(|(row, _)| *row))
+                        .filter(|([down, across], ..)| (!down || i < 4) && (!across || j < 4))
+                        .map(|(_, row, _)| *row)
                         .collect();
-                    expected.sort_unstable();
                     assert_eq!(rows.clone().collect::<Vec<_>>(), expected, "{i} {j}");
                     seen += 1;
                 }

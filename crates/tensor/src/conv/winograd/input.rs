@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use crate::conv::job::ImageShape;
 use crate::conv::winograd::minimal::{Minimal, Side};
 use crate::conv::winograd::tile::{TileTransform, both_axes};
-use crate::simd::{Real, Simd, Vector};
+use crate::simd::{Real, Simd, Vector, prefetch};
 
 /// `V = Bᵀ d B` of input tiles.
 pub(super) struct TransformInput<'a, T, M> {
@@ -113,7 +113,9 @@ impl<T: Real, M: Minimal> TileTransform for TransformInput<'_, T, M> {
                 |i: usize, j: usize, value: T::Vector<S>| {
                     // SAFETY: `v` holds `width`, a multiple of `lanes`, numbers for the tile at each point.
                     unsafe {
-                        value.store_pointer(target.add(M::point(i, j) * self.matrix));
+                        let target = target.add(M::point(i, j) * self.matrix);
+                        value.store_pointer(target);
+                        prefetch(target.wrapping_add(lanes));
                     }
                 },
             );

@@ -6,7 +6,7 @@ use crate::conv::job::ImageShape;
 use crate::conv::winograd::minimal::{LONGEST, Minimal, Side};
 use crate::conv::winograd::tile::{TileTransform, both_axes};
 use crate::matmul::Epilogue;
-use crate::simd::{Real, Simd, Vector};
+use crate::simd::{Real, Simd, Vector, prefetch};
 
 /// The products of a chunk, and how they are finished.
 #[derive(Clone, Copy)]
@@ -41,6 +41,10 @@ impl<T: Real, M: Minimal> Products<'_, T, M> {
             Some(bias) => T::Vector::<S>::load_partial(simd, &bias[channel..channel + count]),
             None => zero,
         };
+        let floor = match self.epilogue.relu {
+            true => zero,
+            false => T::Vector::<S>::splat(simd, T::from_f64(f64::NEG_INFINITY)),
+        };
         let mut outputs = [[zero; LONGEST]; LONGEST];
         both_axes::<T, S>(
             simd,
@@ -52,6 +56,7 @@ impl<T: Real, M: Minimal> Products<'_, T, M> {
                 // `channel` on are read, as asserted.
                 unsafe {
                     let source = source.add(M::point(i, j) * self.matrix);
+                    prefetch(source.wrapping_add(lanes));
                     T::Vector::<S>::load_pointer(simd, source)
                 }
             },
@@ -60,11 +65,7 @@ impl<T: Real, M: Minimal> Products<'_, T, M> {
             #[inline(always)]
             |line| A::output::<T, S>(simd, line),
             #[inline(always)]
-            |i: usize, j: usize, value: T::Vector<S>| {
-                let value = value + bias;
-                let relu = self.epilogue.relu;
-                outputs[i][j] = if relu { zero.max(value) } else { value };
-            },
+            |i: usize, j: usize, value: T::Vector<S>| outputs[i][j] = floor.max(value + bias),
         );
         outputs
     }

@@ -43,30 +43,15 @@ impl<K: TileTransform> Kernel for EachTile<'_, K> {
     fn run<S: Simd>(self, simd: S) {
         type Narrow<K> = <<K as TileTransform>::Wide as Minimal>::Narrow;
         let mut transform = self.transform;
-        for (narrow, tiles) in self.chunk.kinds() {
-            match narrow {
-                [false, false] => {
-                    for (row, place) in tiles {
-                        transform.transform::<S, K::Wide, K::Wide>(simd, row, place);
-                    }
-                }
-                [true, false] => {
-                    for (row, place) in tiles {
-                        transform.transform::<S, Narrow<K>, K::Wide>(simd, row, place);
-                    }
-                }
-                [false, true] => {
-                    for (row, place) in tiles {
-                        transform.transform::<S, K::Wide, Narrow<K>>(simd, row, place);
-                    }
-                }
-                [true, true] => {
-                    for (row, place) in tiles {
-                        transform.transform::<S, Narrow<K>, Narrow<K>>(simd, row, place);
-                    }
-                }
-            }
-        }
+        self.chunk.for_each(
+            #[inline(always)]
+            |narrow, row, place| match narrow {
+                [false, false] => transform.transform::<S, K::Wide, K::Wide>(simd, row, place),
+                [true, false] => transform.transform::<S, Narrow<K>, K::Wide>(simd, row, place),
+                [false, true] => transform.transform::<S, K::Wide, Narrow<K>>(simd, row, place),
+                [true, true] => transform.transform::<S, Narrow<K>, Narrow<K>>(simd, row, place),
+            },
+        );
     }
 }
 
