@@ -6,8 +6,8 @@ use tensor::{
 };
 
 use super::activation::relu_gradient;
-use super::conv_gradient::{FilterGradient, InputGradient, gradients};
-use super::pool::MaxPool2dGradient;
+use super::conv_gradient::{FilterGradient, InputGradient, gradients, pooled_gradients};
+use super::pool::Pooling;
 use crate::backward::{Backward, InputGradients};
 use crate::op::{Inputs, Op};
 use crate::samples::OpEntry;
@@ -92,6 +92,7 @@ impl<T: Float> Var<T> {
             options: *options,
             input: input.into(),
             gate: None,
+            pooling: None,
         }
         .apply(&[self, filters])
     }
@@ -306,13 +307,15 @@ impl<T: Float> Op<T> for Conv2dPool {
         let (x, w) = (at.input_shape(0)?, at.input_shape(1)?);
         // What no window reads has no gradient, and is left out of the products.
         let options = self.options.without_unpooled(&x, &w, &self.pool)?;
-        let dz = MaxPool2dGradient {
+        let pooling = Pooling {
             options: self.pool,
             indices,
-            input: options.output_shape(&x, &w)?,
-            gate: None,
         };
-        let dz = dz.apply(&[dy])?;
+        let wants_all = at.wants(0) && at.wants(1) && at.wants(2);
+        if wants_all && options.reads_pooled_gradients::<T>(&x, &w, &self.pool)? {
+            return pooled_gradients(at, dy, &options, &pooling);
+        }
+        let dz = pooling.spread(dy, options.output_shape(&x, &w)?)?;
         gradients(at, &dz, &options)
     }
     fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {

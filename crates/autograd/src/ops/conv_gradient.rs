@@ -4,6 +4,7 @@ use tensor::{Conv2dOptions, ConvDirection, Float, Result, Shape, Tensor};
 
 use super::activation::gated;
 use super::conv::{algorithm, flops};
+use super::pool::Pooling;
 use crate::backward::{Backward, InputGradients};
 use crate::op::{Inputs, Op};
 use crate::saves::Saves;
@@ -16,7 +17,7 @@ pub(super) fn gradients<T: Float>(
     dy: &Var<T>,
     options: &Conv2dOptions,
 ) -> Result<InputGradients<T>> {
-    let gradients = input_gradient(at, dy, options)?;
+    let gradients = input_gradient(at, dy, options, None)?;
     if at.arity() == 3 && at.wants(1) && at.wants(2) {
         let (x, filters) = (at.input(0)?, at.input_shape(1)?);
         // As parts of one result they would make a recorded gradient harder to read.
@@ -36,6 +37,22 @@ pub(super) fn gradients<T: Float>(
     }
 }
 
+/// [`gradients`], all of them, from the gradient of what a pooling made of what they gave.
+pub(super) fn pooled_gradients<T: Float>(
+    at: &Backward<'_, T>,
+    dy: &Var<T>,
+    options: &Conv2dOptions,
+    pooling: &Pooling,
+) -> Result<InputGradients<T>> {
+    let gradients = input_gradient(at, dy, options, Some(pooling))?;
+    let filters = at.input_shape(1)?;
+    let mut op = FilterGradient::new(&filters, options, true);
+    op.pooling = Some(pooling.clone());
+    let rows = op.apply(&[&at.input(0)?, dy])?;
+    let [dw, db] = split_rows(&rows, &filters)?;
+    gradients.of(1, || Ok(dw))?.of(2, || Ok(db))
+}
+
 /// The gradients with respect to filters and bias from rows that hold both.
 fn split_rows<T: Float>(rows: &Var<T>, filters: &Shape) -> Result<[Var<T>; 2]> {
     let last = filters[..3].iter().product::<usize>();
@@ -48,21 +65,22 @@ fn input_gradient<T: Float>(
     at: &Backward<'_, T>,
     dy: &Var<T>,
     options: &Conv2dOptions,
+    pooling: Option<&Pooling>,
 ) -> Result<InputGradients<T>> {
     let gate = at.gate(0);
-    if gate.is_some() {
-        at.gradients().of_gated(0, || {
-            let op = InputGradient {
-                options: *options,
-                input: at.input_shape(0)?,
-                gate,
-            };
-            op.apply(&[dy, &at.input(1)?])
-        })
-    } else {
-        at.gradients().of(0, || {
-            dy.conv2d_input_gradient(&at.input(1)?, &at.input_shape(0)?, options)
-        })
+    let is_gated = gate.is_some();
+    let gradient = || {
+        let op = InputGradient {
+            options: *options,
+            input: at.input_shape(0)?,
+            gate,
+            pooling: pooling.cloned(),
+        };
+        op.apply(&[dy, &at.input(1)?])
+    };
+    match is_gated {
+        true => at.gradients().of_gated(0, gradient),
+        false => at.gradients().of(0, gradient),
     }
 }
 
@@ -71,6 +89,8 @@ pub(super) struct InputGradient<T: Float> {
     pub(super) input: Shape,
     /// Lets the gradient through where it is positive.
     pub(super) gate: Option<Tensor<T>>,
+    /// What the gradient has still to be spread out by, as none of it is in memory.
+    pub(super) pooling: Option<Pooling>,
 }
 
 impl<T: Float> Op<T> for InputGradient<T> {
@@ -79,9 +99,18 @@ impl<T: Float> Op<T> for InputGradient<T> {
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [dy, w] = inputs.exactly()?;
-        match &self.gate {
-            Some(gate) => dy.conv2d_input_gradient_gated(w, gate, &self.options),
-            None => dy.conv2d_input_gradient(w, &self.input, &self.options),
+        let (options, gate) = (&self.options, self.gate.as_ref());
+        match (&self.pooling, gate) {
+            (Some(pooling), _) => dy.conv2d_input_gradient_pooled(
+                &pooling.indices,
+                w,
+                &self.input,
+                gate,
+                options,
+                &pooling.options,
+            ),
+            (None, Some(gate)) => dy.conv2d_input_gradient_gated(w, gate, options),
+            (None, None) => dy.conv2d_input_gradient(w, &self.input, options),
         }
     }
     fn saves(&self) -> Saves {
@@ -92,10 +121,16 @@ impl<T: Float> Op<T> for InputGradient<T> {
             Some(gate) => gated(gate, ddx)?,
             None => ddx.clone(),
         };
+        let filters = at.input_shape(1)?;
         at.gradients()
-            .of(0, || ddx.conv2d(&at.input(1)?, &self.options))?
+            .of(0, || {
+                let ddy = ddx.conv2d(&at.input(1)?, &self.options)?;
+                gather(&self.pooling, ddy)
+            })?
             .of(1, || {
-                ddx.conv2d_filter_gradient(&at.input(0)?, &at.input_shape(1)?, &self.options)
+                let output = self.options.output_shape(&self.input, &filters)?;
+                let dy = spread(&self.pooling, at.input(0)?, output)?;
+                ddx.conv2d_filter_gradient(&dy, &filters, &self.options)
             })
     }
     fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {
@@ -110,11 +145,29 @@ impl<T: Float> Op<T> for InputGradient<T> {
     }
 }
 
+/// `dy` over what was pooled, if it was.
+fn spread<T: Float>(pooling: &Option<Pooling>, dy: Var<T>, input: Shape) -> Result<Var<T>> {
+    match pooling {
+        Some(pooling) => pooling.spread(&dy, input),
+        None => Ok(dy),
+    }
+}
+
+/// What of `ddy` belongs to the pooling's gradient, if there is one.
+fn gather<T: Float>(pooling: &Option<Pooling>, ddy: Var<T>) -> Result<Var<T>> {
+    match pooling {
+        Some(pooling) => pooling.gather(&ddy),
+        None => Ok(ddy),
+    }
+}
+
 pub(super) struct FilterGradient {
     options: Conv2dOptions,
     filters: Shape,
     /// Whether the sums of the gradient follow in a last row.
     bias: bool,
+    /// What the gradient has still to be spread out by; with a bias only.
+    pooling: Option<Pooling>,
 }
 
 impl FilterGradient {
@@ -123,6 +176,7 @@ impl FilterGradient {
             options: *options,
             filters: filters.into(),
             bias,
+            pooling: None,
         }
     }
 }
@@ -133,6 +187,15 @@ impl<T: Float> Op<T> for FilterGradient {
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x, dy] = inputs.exactly()?;
+        if let Some(pooling) = &self.pooling {
+            return x.conv2d_filter_and_bias_gradient_pooled(
+                dy,
+                &pooling.indices,
+                &self.filters,
+                &self.options,
+                &pooling.options,
+            );
+        }
         if self.bias {
             return x.conv2d_filter_and_bias_gradient(dy, &self.filters, &self.options);
         }
@@ -151,12 +214,18 @@ impl<T: Float> Op<T> for FilterGradient {
         };
         at.gradients()
             .of(0, || {
-                let dy = at.input(1)?;
-                dy.conv2d_input_gradient(&ddw, &at.input_shape(0)?, &self.options)
+                let input = at.input_shape(0)?;
+                let output = self.options.output_shape(&input, &self.filters)?;
+                let dy = spread(&self.pooling, at.input(1)?, output)?;
+                dy.conv2d_input_gradient(&ddw, &input, &self.options)
             })?
-            .of(1, || match &ddb {
-                Some(ddb) => at.input(0)?.conv2d_bias(&ddw, ddb, false, &self.options),
-                None => at.input(0)?.conv2d(&ddw, &self.options),
+            .of(1, || {
+                let x = at.input(0)?;
+                let ddy = match &ddb {
+                    Some(ddb) => x.conv2d_bias(&ddw, ddb, false, &self.options)?,
+                    None => x.conv2d(&ddw, &self.options)?,
+                };
+                gather(&self.pooling, ddy)
             })
     }
     fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {

@@ -89,6 +89,35 @@ impl<T: Float> Op<T> for MaxPool2d {
     }
 }
 
+/// A max pooling that follows something whose gradients read its gradient as it is.
+#[derive(Clone)]
+pub(super) struct Pooling {
+    pub(super) options: Pool2dOptions,
+    pub(super) indices: PoolIndices,
+}
+
+impl Pooling {
+    /// The gradient with respect to what was pooled, of shape `input`.
+    pub(super) fn spread<T: Float>(&self, dy: &Var<T>, input: Shape) -> Result<Var<T>> {
+        MaxPool2dGradient {
+            options: self.options,
+            indices: self.indices.clone(),
+            input,
+            gate: None,
+        }
+        .apply(&[dy])
+    }
+
+    /// The elements at the places that won.
+    pub(super) fn gather<T: Float>(&self, x: &Var<T>) -> Result<Var<T>> {
+        MaxPool2dGather {
+            options: self.options,
+            indices: self.indices.clone(),
+        }
+        .apply(&[x])
+    }
+}
+
 /// The gradients at the places that won.
 pub(super) struct MaxPool2dGradient<T: Float> {
     pub(super) options: Pool2dOptions,

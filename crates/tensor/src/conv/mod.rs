@@ -21,6 +21,7 @@ pub(crate) mod padding;
 mod params;
 mod plan;
 mod pooled;
+mod pooled_gradient;
 mod product;
 mod statistics;
 #[cfg(test)]

@@ -189,13 +189,18 @@ impl<T: Float> Tensor<T> {
         options: &Conv2dOptions,
     ) -> Result<Tensor<T>> {
         let params = Conv2dParams::resolve(FILTER_GRADIENT, self.shape(), filters, options)?;
-        let patch = params.filter_shape()[..3].iter().product::<usize>();
-        let rows = Shape::from([patch + 1, params.out_channels]);
-        filter_gradient(self, gradient, &params, rows)
+        filter_gradient(self, gradient, &params, filter_and_bias_shape(&params))
     }
 }
 
-const FILTER_GRADIENT: &str = "conv2d_filter_gradient";
+pub(super) const INPUT_GRADIENT: &str = "conv2d_input_gradient";
+pub(super) const FILTER_GRADIENT: &str = "conv2d_filter_gradient";
+
+/// Rows of the filters' gradient, and one of the bias'.
+pub(super) fn filter_and_bias_shape(params: &Conv2dParams) -> Shape {
+    let patch = params.filter_shape()[..3].iter().product::<usize>();
+    Shape::from([patch + 1, params.out_channels])
+}
 
 /// The filters' gradient and, if `shape` has room for it, the bias' after it.
 fn filter_gradient<T: Float>(
@@ -246,7 +251,7 @@ fn input_gradient<T: Float>(
     gate: Option<&Tensor<T>>,
     options: &Conv2dOptions,
 ) -> Result<Tensor<T>> {
-    let operation = "conv2d_input_gradient";
+    let operation = INPUT_GRADIENT;
     let params = Conv2dParams::resolve(operation, input, filters.shape(), options)?;
     check_gradient(operation, dy.shape(), &params)?;
     let (dy, w) = (
@@ -284,7 +289,7 @@ pub(crate) fn slice<T: Float>(tensor: &Tensor<T>) -> &[T] {
 }
 
 /// A new tensor whose elements `fill` writes, unless it fails.
-fn build<T: Float>(
+pub(super) fn build<T: Float>(
     operation: &str,
     shape: Shape,
     fill: impl FnOnce(&mut [T]) -> Result<()>,

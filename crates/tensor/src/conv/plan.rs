@@ -8,7 +8,7 @@ use crate::conv::params::{Conv2dParams, ConvAlgorithm, ConvDirection};
 use crate::conv::product;
 use crate::conv::statistics::{Counter, count};
 use crate::conv::windows::smallest_copy;
-use crate::conv::winograd::{self, Ending, Four, Target, Two};
+use crate::conv::winograd::{self, Ending, Four, PooledGradient, Source, Target, Two};
 use crate::error::{Error, Result};
 use crate::gate::keep_where_open;
 use crate::instances::Compiled;
@@ -30,6 +30,8 @@ pub(crate) struct ConvKernels<T: 'static> {
     pub(crate) forward_pooled: ForwardPooled<T>,
     pub(crate) input_gradient: InputGradient<T>,
     pub(crate) filter_gradient: FilterGradient<T>,
+    pub(crate) pooled_input_gradient: PooledInputGradient<T>,
+    pub(crate) pooled_filter_gradient: PooledFilterGradient<T>,
     /// [`Conv2dParams::algorithm`].
     pub(crate) algorithm: fn(&Conv2dParams, ConvDirection) -> Result<ConvAlgorithm>,
     /// F(4×4, 3×3) and F(2×2, 3×3), for types that have them.
@@ -49,11 +51,24 @@ type InputGradient<T> =
 type FilterGradient<T> =
     fn(&Conv2dParams, Execution, &[T], &[T], &mut [T], &mut [T]) -> Result<bool>;
 
+/// As [`InputGradient`], of a gradient that a pooling has not spread out; returns whether it ran.
+type PooledInputGradient<T> = fn(
+    &Conv2dParams,
+    Execution,
+    PooledGradient<'_, T>,
+    &[T],
+    Option<&[T]>,
+    &mut [T],
+) -> Result<bool>;
+/// As [`FilterGradient`], of a gradient that a pooling has not spread out; returns whether it ran.
+type PooledFilterGradient<T> =
+    fn(&Conv2dParams, Execution, &[T], PooledGradient<'_, T>, &mut [T], &mut [T]) -> Result<bool>;
+
 struct WinogradKernels<T: 'static> {
     /// [`winograd::cost`].
     cost: fn(ImageShape) -> [usize; 2],
     correlate: winograd::Correlate<T>,
-    filter_gradient: FilterGradient<T>,
+    filter_gradient: winograd::FilterGradient<T>,
 }
 
 impl<T: Real + Compiled> ConvKernels<T> {
@@ -63,6 +78,8 @@ impl<T: Real + Compiled> ConvKernels<T> {
             forward_pooled: forward_pooled::<T>,
             input_gradient: input_gradient::<T>,
             filter_gradient: filter_gradient::<T>,
+            pooled_input_gradient: pooled_input_gradient::<T>,
+            pooled_filter_gradient: pooled_filter_gradient::<T>,
             algorithm: algorithm::<T>,
             winograd: None,
         }
@@ -303,7 +320,7 @@ fn forward<T: Real + Compiled>(
         &task.correlation,
         batch,
         task.shapes,
-        x,
+        Source::Image(x),
         w,
         epilogue,
         Ending::Store,
@@ -333,7 +350,7 @@ fn forward_pooled<T: Real + Compiled>(
         &task.correlation,
         params.batch,
         task.shapes,
-        x,
+        Source::Image(x),
         w,
         epilogue,
         Ending::Pool,
@@ -368,19 +385,61 @@ fn input_gradient<T: Real + Compiled>(
         }
         Plan::Winograd(_, kernels) => kernels,
     };
-    let (batch, epilogue) = (params.batch, Epilogue::NONE);
+    input_gradient_in_tiles(
+        params,
+        kernels,
+        &task,
+        execution,
+        Source::Image(dy),
+        w,
+        gate,
+        dx,
+    )
+}
+
+fn input_gradient_in_tiles<T: Real>(
+    params: &Conv2dParams,
+    kernels: &WinogradKernels<T>,
+    task: &Task,
+    execution: Execution,
+    dy: Source<'_, T>,
+    w: &[T],
+    gate: Option<&[T]>,
+    dx: &mut [T],
+) -> Result<()> {
     (kernels.correlate)(
         task.operation,
         execution,
         &task.correlation,
-        batch,
+        params.batch,
         task.shapes,
         dy,
         w,
-        epilogue,
+        Epilogue::NONE,
         gate.map_or(Ending::Store, Ending::Gate),
         Target::values(dx),
     )
+}
+
+/// [`input_gradient`] of a gradient that a max pooling of 2×2 side by side has not spread out;
+/// overwrites `dx`, or returns `false` where no algorithm reads it so.
+fn pooled_input_gradient<T: Real + Compiled>(
+    params: &Conv2dParams,
+    execution: Execution,
+    dy: PooledGradient<'_, T>,
+    w: &[T],
+    gate: Option<&[T]>,
+    dx: &mut [T],
+) -> Result<bool> {
+    let task = Task::new(params, ConvDirection::InputGradient);
+    let plan = plan(params, &task)?;
+    let Plan::Winograd(_, kernels) = plan else {
+        return Ok(false);
+    };
+    plan.count(params);
+    let dy = Source::Pooled(dy);
+    input_gradient_in_tiles(params, kernels, &task, execution, dy, w, gate, dx)?;
+    Ok(true)
 }
 
 /// Makes `dx` 0 where `gate`, if there is one, is not positive.
@@ -416,8 +475,28 @@ fn filter_gradient<T: Real + Compiled>(
         }
         Plan::Product => product::filter_gradient(params, execution, x, dy, dw)?,
         Plan::Winograd(_, kernels) => {
-            return (kernels.filter_gradient)(params, execution, x, dy, dw, db);
+            (kernels.filter_gradient)(params, execution, x, Source::Image(dy), dw, db)?;
+            return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// [`filter_gradient`] of a gradient that a max pooling of 2×2 side by side has not spread out;
+/// overwrites `dw`, and `db` by its sums, or returns `false` where no algorithm reads it so.
+fn pooled_filter_gradient<T: Real + Compiled>(
+    params: &Conv2dParams,
+    execution: Execution,
+    x: &[T],
+    dy: PooledGradient<'_, T>,
+    dw: &mut [T],
+    db: &mut [T],
+) -> Result<bool> {
+    let plan = plan(params, &Task::new(params, ConvDirection::FilterGradient))?;
+    let Plan::Winograd(_, kernels) = plan else {
+        return Ok(false);
+    };
+    plan.count(params);
+    (kernels.filter_gradient)(params, execution, x, Source::Pooled(dy), dw, db)?;
+    Ok(true)
 }

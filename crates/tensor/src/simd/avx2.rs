@@ -1,16 +1,17 @@
 //! Vectors of AVX2: 256 bits.
 
 use std::arch::x86_64::{
-    __m256, __m256d, __m256i, _CMP_GT_OQ, _CMP_NLE_UQ, _CMP_UNORD_Q, _mm_cvtsi128_si64,
-    _mm_unpacklo_epi32, _mm256_add_pd, _mm256_add_ps, _mm256_and_pd, _mm256_and_ps,
-    _mm256_blendv_pd, _mm256_blendv_ps, _mm256_castsi256_si128, _mm256_cmp_pd, _mm256_cmp_ps,
-    _mm256_cvttps_epi32, _mm256_div_pd, _mm256_div_ps, _mm256_extracti128_si256, _mm256_fmadd_pd,
-    _mm256_fmadd_ps, _mm256_loadu_pd, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_pd,
-    _mm256_maskload_ps, _mm256_maskstore_pd, _mm256_maskstore_ps, _mm256_max_pd, _mm256_max_ps,
-    _mm256_min_pd, _mm256_min_ps, _mm256_mul_pd, _mm256_mul_ps, _mm256_or_pd, _mm256_or_ps,
-    _mm256_set1_epi32, _mm256_set1_pd, _mm256_set1_ps, _mm256_setzero_pd, _mm256_setzero_ps,
-    _mm256_shuffle_epi8, _mm256_sqrt_pd, _mm256_sqrt_ps, _mm256_storeu_pd, _mm256_storeu_ps,
-    _mm256_sub_pd, _mm256_sub_ps,
+    __m256, __m256d, __m256i, _CMP_GT_OQ, _CMP_NLE_UQ, _CMP_UNORD_Q, _mm_cvtsi64_si128,
+    _mm_cvtsi128_si64, _mm_unpacklo_epi32, _mm256_add_pd, _mm256_add_ps, _mm256_and_pd,
+    _mm256_and_ps, _mm256_blendv_pd, _mm256_blendv_ps, _mm256_castsi256_ps, _mm256_castsi256_si128,
+    _mm256_cmp_pd, _mm256_cmp_ps, _mm256_cmpeq_epi32, _mm256_cvtepu8_epi32, _mm256_cvttps_epi32,
+    _mm256_div_pd, _mm256_div_ps, _mm256_extracti128_si256, _mm256_fmadd_pd, _mm256_fmadd_ps,
+    _mm256_loadu_pd, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_pd, _mm256_maskload_ps,
+    _mm256_maskstore_pd, _mm256_maskstore_ps, _mm256_max_pd, _mm256_max_ps, _mm256_min_pd,
+    _mm256_min_ps, _mm256_mul_pd, _mm256_mul_ps, _mm256_or_pd, _mm256_or_ps, _mm256_set1_epi32,
+    _mm256_set1_pd, _mm256_set1_ps, _mm256_setzero_pd, _mm256_setzero_ps, _mm256_shuffle_epi8,
+    _mm256_sqrt_pd, _mm256_sqrt_ps, _mm256_storeu_pd, _mm256_storeu_ps, _mm256_sub_pd,
+    _mm256_sub_ps,
 };
 use std::ops::{Add, Mul, Sub};
 
@@ -174,6 +175,31 @@ impl Vector<f32> for F32x8 {
             let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0);
             _mm256_blendv_ps(no.0, yes.0, _mm256_or_ps(larger, nan))
         })
+    }
+
+    #[inline(always)]
+    unsafe fn load_where(
+        simd: Avx2,
+        source: *const f32,
+        bytes: *const u8,
+        byte: u8,
+        count: usize,
+    ) -> Self {
+        // SAFETY: the token proves AVX2; the caller vouches for `count` numbers and bytes, and no
+        // others are accessed.
+        unsafe {
+            let mut all = [0_u8; 8];
+            let numbers = if count == Self::LANES {
+                all = bytes.cast::<[u8; 8]>().read();
+                Self::load_pointer(simd, source)
+            } else {
+                std::ptr::copy_nonoverlapping(bytes, all.as_mut_ptr(), count);
+                Self::load_pointer_partial(simd, source, count)
+            };
+            let integers = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(i64::from_ne_bytes(all)));
+            let equal = _mm256_cmpeq_epi32(integers, _mm256_set1_epi32(i32::from(byte)));
+            F32x8(_mm256_and_ps(numbers.0, _mm256_castsi256_ps(equal)))
+        }
     }
 
     #[inline(always)]

@@ -1,8 +1,9 @@
 //! Vectors of AVX-512: 512 bits.
 
 use std::arch::x86_64::{
-    __m512, __m512d, __mmask8, __mmask16, _CMP_GT_OQ, _CMP_NLE_UQ, _CMP_UNORD_Q, _mm_storeu_si128,
-    _mm512_add_pd, _mm512_add_ps, _mm512_cmp_pd_mask, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
+    __m512, __m512d, __mmask8, __mmask16, _CMP_GT_OQ, _CMP_NLE_UQ, _CMP_UNORD_Q,
+    _mm_mask_cmpeq_epi8_mask, _mm_maskz_loadu_epi8, _mm_set1_epi8, _mm_storeu_si128, _mm512_add_pd,
+    _mm512_add_ps, _mm512_cmp_pd_mask, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
     _mm512_cvttps_epi32, _mm512_div_pd, _mm512_div_ps, _mm512_fmadd_pd, _mm512_fmadd_ps,
     _mm512_loadu_pd, _mm512_loadu_ps, _mm512_mask_mov_pd, _mm512_mask_mov_ps,
     _mm512_mask_storeu_pd, _mm512_mask_storeu_ps, _mm512_maskz_loadu_pd, _mm512_maskz_loadu_ps,
@@ -176,6 +177,24 @@ impl Vector<f32> for F32x16 {
             let larger = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0);
             let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
             _mm512_mask_mov_ps(no.0, larger | nan, yes.0)
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn load_where(
+        _: Avx512,
+        source: *const f32,
+        bytes: *const u8,
+        byte: u8,
+        count: usize,
+    ) -> Self {
+        // SAFETY: the token proves AVX-512; the caller vouches for `count` numbers and bytes, and
+        // masked lanes are not accessed.
+        F32x16(unsafe {
+            let all = first_16(count);
+            let bytes = _mm_maskz_loadu_epi8(all, bytes.cast());
+            let equal = _mm_mask_cmpeq_epi8_mask(all, bytes, _mm_set1_epi8(byte as i8));
+            _mm512_maskz_loadu_ps(equal, source)
         })
     }
 

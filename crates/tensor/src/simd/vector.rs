@@ -8,6 +8,9 @@ use std::ops::{Add, Mul, Sub};
 use super::{Kernel, Level};
 use crate::element::Number;
 
+/// Lanes of the widest vector.
+const MOST_LANES: usize = 16;
+
 /// A level as a type: a token that proves that the processor has it.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// The level of this token.
@@ -111,6 +114,30 @@ pub trait Vector<T: Real>:
     /// wins against the largest number so far.
     fn where_wins(self, other: Self, yes: Self, no: Self) -> Self;
 
+    /// In the first `count` lanes the numbers of `source` where `bytes` has `byte`, 0 elsewhere.
+    ///
+    /// # Safety
+    /// `source` and `bytes` are valid for reading `count` numbers and bytes, and `count <= LANES`.
+    #[inline(always)]
+    unsafe fn load_where(
+        simd: Self::Simd,
+        source: *const T,
+        bytes: *const u8,
+        byte: u8,
+        count: usize,
+    ) -> Self {
+        let mut numbers = [T::ZERO; MOST_LANES];
+        for (i, number) in numbers[..count].iter_mut().enumerate() {
+            // SAFETY: the caller vouches for `count` numbers and bytes.
+            unsafe {
+                if bytes.add(i).read() == byte {
+                    *number = source.add(i).read();
+                }
+            }
+        }
+        Self::load(simd, &numbers)
+    }
+
     /// Writes the first `count` lanes as bytes; each is an integer from -1, which becomes 255, to
     /// 255.
     ///
@@ -118,7 +145,6 @@ pub trait Vector<T: Real>:
     /// `target` is valid for writing `count` bytes, and `count <= LANES`.
     #[inline(always)]
     unsafe fn store_bytes(self, target: *mut u8, count: usize) {
-        const MOST_LANES: usize = 16;
         let mut numbers = [T::ZERO; MOST_LANES];
         self.store(&mut numbers);
         for (i, number) in numbers[..count].iter().enumerate() {

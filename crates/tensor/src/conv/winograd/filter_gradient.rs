@@ -12,6 +12,7 @@ use crate::conv::params::Conv2dParams;
 use crate::conv::statistics::count_multiplications;
 use crate::conv::winograd::chunk::Chunk;
 use crate::conv::winograd::filters::{PointPanels, TransformFilterGradient};
+use crate::conv::winograd::image::{Plain, Source, TiledImage};
 use crate::conv::winograd::input::TransformInput;
 use crate::conv::winograd::minimal::Minimal;
 use crate::conv::winograd::output_gradient::TransformOutputGradient;
@@ -23,19 +24,23 @@ use crate::parallel::BLOCK;
 use crate::simd::{Level, Real, dispatch, vectorize_to_avx2};
 use crate::storage::Buffer;
 
+/// [`filter_gradient`] for one type and tile.
+pub(in crate::conv) type FilterGradient<T> =
+    fn(&Conv2dParams, Execution, &[T], Source<'_, T>, &mut [T], &mut [T]) -> Result<()>;
+
 /// Overwrites `dw`, and `db` by the sums of `dy` over all pixels; `db` may be empty.
 pub(in crate::conv) fn filter_gradient<T: Real, M: Minimal>(
     params: &Conv2dParams,
     execution: Execution,
     x: &[T],
-    dy: &[T],
+    dy: Source<'_, T>,
     dw: &mut [T],
     db: &mut [T],
-) -> Result<bool> {
-    if dy.is_empty() {
+) -> Result<()> {
+    if params.output_shape().elements() == 0 {
         dw.fill(T::ZERO);
         db.fill(T::ZERO);
-        return Ok(true);
+        return Ok(());
     }
     let Execution { par, level } = execution;
     let (channels, outputs) = (params.in_channels, params.out_channels);
@@ -121,7 +126,7 @@ pub(in crate::conv) fn filter_gradient<T: Real, M: Minimal>(
             }
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 struct Sum<'a, T, M> {
@@ -130,19 +135,19 @@ struct Sum<'a, T, M> {
     panels: PointPanels,
     widths: [usize; 2],
     x: &'a [T],
-    dy: &'a [T],
+    dy: Source<'a, T>,
     tiling: PhantomData<M>,
 }
 
 impl<T: Real, M: Minimal> Sum<'_, T, M> {
     /// The rows below those of the chunk, which the next one needs.
     fn ahead(&self, chunk: &Chunk, origin: isize) -> Ahead<'_, T> {
-        let inputs = [M::OUTPUT, M::INPUT];
-        let inputs = chunk.pixels(input_image(self.params), origin, inputs);
-        let outputs = chunk.pixels(output_image(self.params), 0, [M::OUTPUT; 2]);
+        let input = input_image(self.params);
+        let inputs = chunk.pixels(input, origin, [M::OUTPUT, M::INPUT]);
+        let output = output_image(self.params);
         let parts = [
             ahead::after(self.x, &inputs),
-            ahead::after(self.dy, &outputs),
+            self.dy.after(chunk, output, 0, [M::OUTPUT; 2]),
             &[],
         ];
         Ahead::parts(parts, M::POINTS * self.panels.count())
@@ -160,33 +165,31 @@ impl<T: Real, M: Minimal> Sum<'_, T, M> {
         let origin = [correlation.rows.offset, correlation.columns.offset];
         let tiling = PhantomData::<M>;
         with_scratch(
-            v_len + w_len + w_width + M::POINTS * channels,
+            v_len + w_len + w_width + M::POINTS * channels.max(outputs),
             |scratch: &mut [T]| {
                 let (v, scratch) = scratch.split_at_mut(v_len);
                 let (w, scratch) = scratch.split_at_mut(w_len);
                 let (pixel_sums, patch) = scratch.split_at_mut(w_width);
                 let transform = TransformInput {
-                    source: self.x,
+                    source: Plain(self.x),
                     shape: input_image(self.params),
                     origin,
                     width: v_width,
                     matrix: v_matrix,
                     v,
-                    patch,
+                    patch: &mut *patch,
                     tiling,
                 };
                 dispatch(self.level, EachTile { chunk, transform });
                 pixel_sums.fill(T::ZERO);
-                let transform = TransformOutputGradient {
-                    source: self.dy,
-                    shape: output_image(self.params),
-                    width: w_width,
-                    matrix: w_matrix,
-                    w,
-                    sums: pixel_sums,
-                    tiling,
-                };
-                dispatch(self.level, EachTile { chunk, transform });
+                match self.dy {
+                    Source::Image(dy) => {
+                        self.transform_gradient(chunk, Plain(dy), w, pixel_sums, patch);
+                    }
+                    Source::Pooled(dy) => {
+                        self.transform_gradient(chunk, dy, w, pixel_sums, patch);
+                    }
+                }
                 for (bias, sum) in bias.iter_mut().zip(pixel_sums) {
                     *bias += *sum;
                 }
@@ -227,5 +230,27 @@ impl<T: Real, M: Minimal> Sum<'_, T, M> {
                 }
             },
         );
+    }
+
+    /// `W = A dy Aᵀ` of the tiles of `chunk`, and sums of `dy`.
+    fn transform_gradient(
+        &self,
+        chunk: &Chunk,
+        source: impl TiledImage<T>,
+        w: &mut [T],
+        sums: &mut [T],
+        patch: &mut [T],
+    ) {
+        let transform = TransformOutputGradient {
+            source,
+            shape: output_image(self.params),
+            width: self.widths[1],
+            matrix: matrix_len::<T>(chunk.len(), self.widths[1]),
+            w,
+            sums,
+            patch,
+            tiling: self.tiling,
+        };
+        dispatch(self.level, EachTile { chunk, transform });
     }
 }

@@ -23,6 +23,7 @@
 mod chunk;
 mod filter_gradient;
 mod filters;
+mod image;
 mod input;
 mod minimal;
 mod output;
@@ -33,7 +34,7 @@ mod tile;
 
 use std::marker::PhantomData;
 
-use crate::conv::ahead::{self, Ahead};
+use crate::conv::ahead::Ahead;
 use crate::conv::correlation::Correlation;
 use crate::conv::job::{Execution, ImageShape};
 use crate::conv::microkernel::{Finish, Loop, Repeat, Strip, lanes};
@@ -44,8 +45,10 @@ use crate::matmul::{Epilogue, with_scratch};
 use crate::simd::{Level, Real, dispatch};
 
 use chunk::{Chunk, TileAxis};
-pub(super) use filter_gradient::filter_gradient;
+pub(super) use filter_gradient::{FilterGradient, filter_gradient};
 use filters::{PointPanels, transform_filters};
+use image::{Plain, TiledImage};
+pub(crate) use image::{PooledGradient, Source};
 use input::TransformInput;
 use minimal::Minimal;
 pub(super) use minimal::{Four, Two};
@@ -167,7 +170,7 @@ pub(super) type Correlate<T> = fn(
     &Correlation,
     usize,
     [ImageShape; 2],
-    &[T],
+    Source<'_, T>,
     &[T],
     Epilogue<'_, T>,
     Ending<'_, T>,
@@ -194,7 +197,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
     correlation: &Correlation,
     batch: usize,
     [source_shape, target_shape]: [ImageShape; 2],
-    source: &[T],
+    source: Source<'_, T>,
     w: &[T],
     epilogue: Epilogue<'_, T>,
     ending: Ending<'_, T>,
@@ -290,7 +293,7 @@ fn clear_beyond<T: Real>(
 /// What every chunk of one convolution shares.
 struct Layer<'a, T, M> {
     level: Level,
-    source: &'a [T],
+    source: Source<'a, T>,
     source_shape: ImageShape,
     target_shape: ImageShape,
     origin: [isize; 2],
@@ -316,17 +319,10 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
         with_scratch(v_len + m_len + patch_len, |scratch: &mut [T]| {
             let (v, scratch) = scratch.split_at_mut(v_len);
             let (m, patch) = scratch.split_at_mut(m_len);
-            let transform = TransformInput {
-                source: self.source,
-                shape: self.source_shape,
-                origin: self.origin,
-                width: self.widths[0],
-                matrix: v_matrix,
-                v,
-                patch,
-                tiling,
-            };
-            dispatch(self.level, EachTile { chunk, transform });
+            match self.source {
+                Source::Image(numbers) => self.transform_input(chunk, Plain(numbers), v, patch),
+                Source::Pooled(gradient) => self.transform_input(chunk, gradient, v, patch),
+            }
             self.multiply(chunk, self.ahead(chunk, target.values), v, m);
             let products = Products {
                 m,
@@ -337,6 +333,27 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
             };
             self.store(chunk, products, target);
         });
+    }
+
+    /// `V = Bᵀ d B` of the tiles of `chunk`.
+    fn transform_input(
+        &self,
+        chunk: &Chunk,
+        source: impl TiledImage<T>,
+        v: &mut [T],
+        patch: &mut [T],
+    ) {
+        let transform = TransformInput {
+            source,
+            shape: self.source_shape,
+            origin: self.origin,
+            width: self.widths[0],
+            matrix: matrix_len::<T>(chunk.len(), self.widths[0]),
+            v,
+            patch,
+            tiling: self.tiling,
+        };
+        dispatch(self.level, EachTile { chunk, transform });
     }
 
     /// Transforms the products of `chunk` back, and stores the outputs.
@@ -382,9 +399,10 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
     /// What comes next: the rows of the images that the chunk's outputs go to, those of the gate,
     /// and the inputs below those of the chunk, which the next one needs.
     fn ahead<'b>(&'b self, chunk: &Chunk, target: &'b [T]) -> Ahead<'b, T> {
-        let inputs = [M::OUTPUT, M::INPUT];
-        let inputs = chunk.pixels(self.source_shape, self.origin[0], inputs);
-        let inputs = ahead::after(self.source, &inputs);
+        let sides = [M::OUTPUT, M::INPUT];
+        let inputs = self
+            .source
+            .after(chunk, self.source_shape, self.origin[0], sides);
         let places = chunk.pixels(self.target_shape, 0, [M::OUTPUT; 2]);
         let first = chunk.first_row(self.target_shape, M::OUTPUT);
         let outputs = target.get(places.start - first..places.end - first);

@@ -3,13 +3,14 @@
 use std::marker::PhantomData;
 
 use crate::conv::job::ImageShape;
+use crate::conv::winograd::image::TiledImage;
 use crate::conv::winograd::minimal::{Minimal, Side};
 use crate::conv::winograd::tile::{TileTransform, both_axes};
 use crate::simd::{Real, Simd, Vector};
 
 /// `W = A dy Aᵀ` of tiles of the output's gradient, and sums of `dy` over their pixels.
-pub(super) struct TransformOutputGradient<'a, T, M> {
-    pub(super) source: &'a [T],
+pub(super) struct TransformOutputGradient<'a, T, M, I> {
+    pub(super) source: I,
     pub(super) shape: ImageShape,
     /// Numbers in a row of `w`, and in the matrix of a point.
     pub(super) width: usize,
@@ -17,10 +18,12 @@ pub(super) struct TransformOutputGradient<'a, T, M> {
     pub(super) w: &'a mut [T],
     /// As many numbers as a row of `w`, which are added to.
     pub(super) sums: &'a mut [T],
+    /// Room for one tile.
+    pub(super) patch: &'a mut [T],
     pub(super) tiling: PhantomData<M>,
 }
 
-impl<T: Real, M: Minimal> TileTransform for TransformOutputGradient<'_, T, M> {
+impl<T: Real, M: Minimal, I: TiledImage<T>> TileTransform for TransformOutputGradient<'_, T, M, I> {
     type Scalar = T;
     type Wide = M;
     #[inline(always)]
@@ -37,12 +40,9 @@ impl<T: Real, M: Minimal> TileTransform for TransformOutputGradient<'_, T, M> {
         assert!((tile + 1) * self.width <= self.matrix && self.w.len() >= M::POINTS * self.matrix);
         assert_eq!(self.sums.len(), self.width);
         let zero = T::Vector::<S>::zero(simd);
-        let (y, x) = (row * M::OUTPUT, column * M::OUTPUT);
-        let rows = D::OUTPUT.min(shape.height - y);
-        let columns = A::OUTPUT.min(shape.width - x);
-        let start = ((image * shape.height + y) * shape.width + x) * channels;
-        let last = ((rows - 1) * shape.width + columns) * channels;
-        let pixels = &self.source[start..start + last];
+        let corner = [row, column].map(|tile| (tile * M::OUTPUT) as isize);
+        let size = [D::OUTPUT, A::OUTPUT];
+        let pixels = self.source.tile(shape, image, corner, size, self.patch);
         for channel in (0..channels).step_by(lanes) {
             let count = (channels - channel).min(lanes);
             let target = self.w[tile * self.width + channel..].as_mut_ptr();
@@ -53,20 +53,9 @@ impl<T: Real, M: Minimal> TileTransform for TransformOutputGradient<'_, T, M> {
                 [D::INPUT, A::INPUT],
                 #[inline(always)]
                 |i: usize, j: usize| {
-                    if i >= rows || j >= columns {
-                        return zero;
-                    }
-                    let at = (i * shape.width + j) * channels + channel;
-                    // SAFETY: pixel (i, j) of the tile lies within the image, and `count` channels
-                    // from `channel` on exist there.
-                    let value = unsafe {
-                        let source = pixels.as_ptr().add(at);
-                        if count == lanes {
-                            T::Vector::<S>::load_pointer(simd, source)
-                        } else {
-                            T::Vector::<S>::load_pointer_partial(simd, source, count)
-                        }
-                    };
+                    // SAFETY: the tile has the pixel, with `count` channels from `channel` on, and
+                    // nobody writes to the image or the patch meanwhile.
+                    let value = unsafe { I::load(&pixels, simd, [i, j], channel, count) };
                     sum = sum + value;
                     value
                 },
