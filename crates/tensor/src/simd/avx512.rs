@@ -2,15 +2,15 @@
 
 use std::arch::x86_64::{
     __m512, __m512d, __mmask8, __mmask16, _CMP_GT_OQ, _CMP_NLE_UQ, _CMP_UNORD_Q,
-    _mm_mask_cmpeq_epi8_mask, _mm_maskz_loadu_epi8, _mm_set1_epi8, _mm_storeu_si128, _mm512_add_pd,
-    _mm512_add_ps, _mm512_cmp_pd_mask, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
-    _mm512_cvttps_epi32, _mm512_div_pd, _mm512_div_ps, _mm512_fmadd_pd, _mm512_fmadd_ps,
-    _mm512_loadu_pd, _mm512_loadu_ps, _mm512_mask_mov_pd, _mm512_mask_mov_ps,
-    _mm512_mask_storeu_pd, _mm512_mask_storeu_ps, _mm512_maskz_loadu_pd, _mm512_maskz_loadu_ps,
-    _mm512_maskz_mov_pd, _mm512_maskz_mov_ps, _mm512_max_pd, _mm512_max_ps, _mm512_min_pd,
-    _mm512_min_ps, _mm512_mul_pd, _mm512_mul_ps, _mm512_set1_pd, _mm512_set1_ps, _mm512_setzero_pd,
-    _mm512_setzero_ps, _mm512_sqrt_pd, _mm512_sqrt_ps, _mm512_storeu_pd, _mm512_storeu_ps,
-    _mm512_sub_pd, _mm512_sub_ps,
+    _mm_cmpeq_epi8_mask, _mm_loadu_si128, _mm_mask_cmpeq_epi8_mask, _mm_maskz_loadu_epi8,
+    _mm_set1_epi8, _mm_storeu_si128, _mm512_add_pd, _mm512_add_ps, _mm512_cmp_pd_mask,
+    _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvttps_epi32, _mm512_div_pd, _mm512_div_ps,
+    _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_loadu_pd, _mm512_loadu_ps, _mm512_mask_mov_pd,
+    _mm512_mask_mov_ps, _mm512_mask_storeu_pd, _mm512_mask_storeu_ps, _mm512_maskz_loadu_pd,
+    _mm512_maskz_loadu_ps, _mm512_maskz_mov_pd, _mm512_maskz_mov_ps, _mm512_max_pd, _mm512_max_ps,
+    _mm512_min_pd, _mm512_min_ps, _mm512_mul_pd, _mm512_mul_ps, _mm512_set1_pd, _mm512_set1_ps,
+    _mm512_setzero_pd, _mm512_setzero_ps, _mm512_sqrt_pd, _mm512_sqrt_ps, _mm512_storeu_pd,
+    _mm512_storeu_ps, _mm512_sub_pd, _mm512_sub_ps,
 };
 use std::ops::{Add, Mul, Sub};
 
@@ -191,9 +191,14 @@ impl Vector<f32> for F32x16 {
         // SAFETY: the token proves AVX-512; the caller vouches for `count` numbers and bytes, and
         // masked lanes are not accessed.
         F32x16(unsafe {
-            let all = first_16(count);
-            let bytes = _mm_maskz_loadu_epi8(all, bytes.cast());
-            let equal = _mm_mask_cmpeq_epi8_mask(all, bytes, _mm_set1_epi8(byte as i8));
+            let wanted = _mm_set1_epi8(byte as i8);
+            let equal = if count == Self::LANES {
+                _mm_cmpeq_epi8_mask(_mm_loadu_si128(bytes.cast()), wanted)
+            } else {
+                let all = first_16(count);
+                let bytes = _mm_maskz_loadu_epi8(all, bytes.cast());
+                _mm_mask_cmpeq_epi8_mask(all, bytes, wanted)
+            };
             _mm512_maskz_loadu_ps(equal, source)
         })
     }

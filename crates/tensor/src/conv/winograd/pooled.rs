@@ -51,6 +51,12 @@ impl<T: Real, M: Minimal> TileTransform for StorePooledOutput<'_, T, M> {
         }
         let y = (image - self.first_image) * self.image_rows + y - self.first_row;
         let start = (y * shape.width + x) * channels;
+        let end = start + ((rows - 1) * shape.width + columns) * channels;
+        let target = self.target.values[start..end].as_mut_ptr();
+        let positions = match &mut self.target.positions {
+            Some(positions) => Some(positions[start..end].as_mut_ptr()),
+            None => None,
+        };
         for channel in (0..channels).step_by(lanes) {
             let count = (channels - channel).min(lanes);
             let outputs = self.products.outputs::<S, D, A>(simd, tile, channel, count);
@@ -66,16 +72,23 @@ impl<T: Real, M: Minimal> TileTransform for StorePooledOutput<'_, T, M> {
                         lower[2 * j],
                         lower[2 * j + 1],
                     ];
-                    let at = start + (i * shape.width + j) * channels + channel;
-                    let target = &mut self.target.values[at..at + count];
-                    match &mut self.target.positions {
-                        None => largest::<T, _>(window).store_partial(target),
-                        Some(positions) => {
-                            let (largest, position) = winner::<T, _>(simd, window);
-                            largest.store_partial(target);
-                            let positions = &mut positions[at..at + count];
-                            // SAFETY: the slice has just been cut to `count` bytes.
-                            unsafe { position.store_bytes(positions.as_mut_ptr(), count) };
+                    let at = (i * shape.width + j) * channels + channel;
+                    // SAFETY: pixel (i, j) of the pooled tile lies within the image, and `count`
+                    // channels from `channel` on exist there, in values and positions, as both were
+                    // cut.
+                    unsafe {
+                        let largest = match positions {
+                            None => largest::<T, _>(window),
+                            Some(positions) => {
+                                let (largest, position) = winner::<T, _>(simd, window);
+                                position.store_bytes(positions.add(at), count);
+                                largest
+                            }
+                        };
+                        if count == lanes {
+                            largest.store_pointer(target.add(at));
+                        } else {
+                            largest.store_pointer_partial(target.add(at), count);
                         }
                     }
                 }
