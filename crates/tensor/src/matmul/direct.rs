@@ -4,14 +4,14 @@ use std::mem::size_of;
 use std::ops::Range;
 
 use crate::parallel::Par;
-use crate::simd::{Kernel, Level, Real, Simd, dispatch};
+use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
 
-use super::blocking::{Blocking, Pieces, tasks};
+use super::blocking::{Blocking, Caches, Pieces, tasks};
 use super::gemm::Epilogue;
 use super::matrix::SharedTarget;
 use super::pack::pack_panels;
 use super::scratch::with_scratch;
-use super::tile::Tile;
+use super::tile::{Ahead, Tile};
 use super::{Accum, MatrixMut, MatrixRef};
 
 /// Whether [`product`] is expected to be faster than packing.
@@ -19,17 +19,15 @@ use super::{Accum, MatrixMut, MatrixRef};
 /// Packing costs one pass over each operand. A product with a small B does not earn that back: B
 /// stays in the second-level cache as it is, and a number of A is used for few columns.
 pub(super) fn pays<T: Real>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>) -> bool {
-    const SMALL: usize = 256 << 10;
+    let small = Caches::of_this_machine().second;
     /// Rows this far apart compete for the same lines of the first-level cache.
     const WAY: usize = 4096;
     let bytes = |stride: isize| stride.unsigned_abs().saturating_mul(size_of::<T>());
     let competes = |stride: isize| a.columns() > 16 && stride != 0 && bytes(stride) % WAY == 0;
-    let small = b
-        .rows()
-        .saturating_mul(b.columns())
-        .saturating_mul(size_of::<T>())
-        <= SMALL;
-    small && !competes(a.row_stride()) && !competes(a.column_stride())
+    let len = b.rows().saturating_mul(b.columns());
+    len.saturating_mul(size_of::<T>()) <= small
+        && !competes(a.row_stride())
+        && !competes(a.column_stride())
 }
 
 /// `C = [C +] A · B` for a `B` that [`pays`].
@@ -95,8 +93,13 @@ impl<T: Real> Kernel for Direct<'_, T> {
             ..
         } = Blocking::of::<T, S>();
         let in_place = b.column_stride() == 1;
-        let first_packed = if in_place { n / width } else { 0 };
-        let columns = first_packed * width..n;
+        // A panel of whole vectors can stay where it is.
+        let first_packed = match in_place {
+            true if n.is_multiple_of(T::Vector::<S>::LANES) => n.div_ceil(width),
+            true => n / width,
+            false => 0,
+        };
+        let columns = (first_packed * width).min(n)..n;
         let packed_len = columns.len().next_multiple_of(width) * k;
         pack_panels(
             simd,
@@ -139,11 +142,10 @@ impl<T: Real> Kernel for Direct<'_, T> {
                             _ => std::ptr::null(),
                         },
                         relu: self.epilogue.relu && last,
-                        ahead: right,
-                        ahead_step: 0,
+                        ahead: Ahead::nothing(right),
                     };
-                    // SAFETY: rows, columns and depth are those of the matrices; a panel of B
-                    // that is read in place is whole; these rows of C are this task's alone.
+                    // SAFETY: rows, columns and depth are those of the matrices; a panel of B that
+                    // is read in place has whole vectors; these rows of C are this task's alone.
                     unsafe { tile.run(simd) };
                 }
             }

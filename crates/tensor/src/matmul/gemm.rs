@@ -210,7 +210,16 @@ pub(super) fn packing<T: Real>(
     level: Level,
 ) -> Result<()> {
     let [m, k, n] = [a.rows(), a.columns(), c.columns()];
-    let blocking = Blocking::at::<T>(level);
+    let mut blocking = Blocking::at::<T>(level);
+    let columns_first = match &b {
+        Right::Matrix(b) => prefers_columns(a, b, &blocking),
+        Right::Packed(_) => false,
+    };
+    if let (Right::Matrix(b), true) = (&b, columns_first)
+        && b.column_stride() == 1
+    {
+        blocking = blocking.in_place::<T>(n);
+    }
     let product = Product {
         a,
         c: c.share(),
@@ -226,9 +235,19 @@ pub(super) fn packing<T: Real>(
             product.by_rows(&product.grid.whole(), b.panels.as_slice());
             Ok(())
         }
-        Right::Matrix(b) if product.prefers_columns() => product.pack_left_first(&b),
+        Right::Matrix(b) if columns_first => product.pack_left_first(&b),
         Right::Matrix(b) => product.pack_right_first(&b),
     }
+}
+
+/// Whether A is small enough to be packed whole, each thread then taking columns of B.
+fn prefers_columns<T>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>, blocking: &Blocking) -> bool {
+    // Up to so many rows a copy of B costs more than reading it where it lies.
+    let most = match b.column_stride() {
+        1 => 128,
+        _ => 4 * blocking.tile_rows.max(8),
+    };
+    a.rows() <= most && b.columns() >= 2 * a.rows()
 }
 
 fn check<T: Real>(

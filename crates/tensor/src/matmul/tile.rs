@@ -28,10 +28,50 @@ pub(super) struct Tile<T> {
     pub(super) bias: *const T,
     /// Then replace negative numbers by zero.
     pub(super) relu: bool,
-    /// Meanwhile, the cache fetches the lines at `ahead + p · ahead_step`; the addresses need not
-    /// be valid.
-    pub(super) ahead: *const T,
-    pub(super) ahead_step: isize,
+    /// What the cache fetches meanwhile.
+    pub(super) ahead: Ahead<T>,
+}
+
+/// Addresses that the cache is asked for, one a step of depth: along a row, then along the next.
+/// They need not be valid.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead<T> {
+    pub(super) address: *const T,
+    /// From one address to the next in a row.
+    pub(super) step: usize,
+    /// Addresses of this row that are left.
+    pub(super) left: usize,
+    /// Addresses of each further row.
+    pub(super) in_a_row: usize,
+    /// From a row to the next.
+    pub(super) row_stride: isize,
+}
+
+impl<T> Ahead<T> {
+    /// Nothing: an address that is in the cache as it is used anyway.
+    pub(super) fn nothing(used: *const T) -> Self {
+        Ahead {
+            address: used,
+            step: 0,
+            left: usize::MAX,
+            in_a_row: usize::MAX,
+            row_stride: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn fetch(&mut self) {
+        prefetch(self.address);
+        self.address = self.address.wrapping_add(self.step);
+        self.left -= 1;
+        if self.left == 0 {
+            self.left = self.in_a_row;
+            self.address = self
+                .address
+                .wrapping_sub(self.in_a_row * self.step)
+                .wrapping_offset(self.row_stride);
+        }
+    }
 }
 
 impl<T: Real> Tile<T> {
@@ -119,8 +159,7 @@ unsafe fn product<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     let mut sums = [[T::Vector::<S>::zero(simd); VECTORS]; ROWS];
     let (mut a, mut b, mut ahead) = (tile.a, tile.b, tile.ahead);
     for _ in 0..tile.depth {
-        prefetch(ahead);
-        ahead = ahead.wrapping_offset(tile.ahead_step);
+        ahead.fetch();
         let mut row = [T::Vector::<S>::zero(simd); VECTORS];
         for (v, vector) in row.iter_mut().enumerate() {
             // SAFETY: the caller vouches for all vectors that the columns touch.
