@@ -7,7 +7,7 @@ use crate::parallel::Par;
 use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
 
 use super::blocking::{Blocking, Caches, Pieces, tasks};
-use super::gemm::Epilogue;
+use super::gemm::{Epilogue, ROWS_THAT_ARE_FEW};
 use super::matrix::SharedTarget;
 use super::pack::pack_panels;
 use super::scratch::with_scratch;
@@ -16,18 +16,26 @@ use super::{Accum, MatrixMut, MatrixRef};
 
 /// Whether [`product`] is expected to be faster than packing.
 ///
-/// Packing costs one pass over each operand. A product with a small B does not earn that back: B
-/// stays in the second-level cache as it is, and a number of A is used for few columns.
+/// Packing costs one pass over each operand. A product does not earn that back where B, or some
+/// columns of it, stay in the second-level cache as they are: A is then fetched ahead.
 pub(super) fn pays<T: Real>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>) -> bool {
-    let small = Caches::of_this_machine().second;
     /// Rows this far apart compete for the same lines of the first-level cache.
     const WAY: usize = 4096;
     let bytes = |stride: isize| stride.unsigned_abs().saturating_mul(size_of::<T>());
     let competes = |stride: isize| a.columns() > 16 && stride != 0 && bytes(stride) % WAY == 0;
-    let len = b.rows().saturating_mul(b.columns());
-    len.saturating_mul(size_of::<T>()) <= small
+    let columns = match b.column_stride() {
+        // Columns are taken in groups where rows are many.
+        1 if a.rows() > ROWS_THAT_ARE_FEW => b.columns().min(64),
+        _ => b.columns(),
+    };
+    columns <= columns_at_once::<T>(b.rows())
         && !competes(a.row_stride())
         && !competes(a.column_stride())
+}
+
+/// Columns of B that stay in the second-level cache while rows of A pass by.
+fn columns_at_once<T>(depth: usize) -> usize {
+    Caches::of_this_machine().second / size_of::<T>() / depth.max(1)
 }
 
 /// `C = [C +] A · B` for a `B` that [`pays`].
@@ -84,10 +92,9 @@ impl<T: Real> Kernel for Direct<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Direct { a, b, c, .. } = self;
+        let Direct { a, b, .. } = self;
         let (k, n) = (a.columns(), b.columns());
         let Blocking {
-            tile_rows,
             tile_columns: width,
             depth,
             ..
@@ -109,21 +116,66 @@ impl<T: Real> Kernel for Direct<'_, T> {
             width,
             &mut self.packed[..packed_len],
         );
+        let panels = n.div_ceil(width);
+        let groups = Pieces::new(panels, columns_at_once::<T>(k) / width);
+        for group in 0..groups.count() {
+            self.columns(simd, groups.range(group), first_packed, depth);
+        }
+    }
+}
+
+impl<T: Real> Direct<'_, T> {
+    /// All rows times the columns of `panels`, of which those before `first_packed` are read in
+    /// place.
+    #[inline(always)]
+    fn columns<S: Simd>(&self, simd: S, panels: Range<usize>, first_packed: usize, depth: usize) {
+        let Direct { a, b, c, .. } = self;
+        let (k, n) = (a.columns(), b.columns());
+        let Blocking {
+            tile_rows,
+            tile_columns: width,
+            ..
+        } = Blocking::of::<T, S>();
         let blocks = Pieces::new(k, depth);
         let row_panels = Pieces::new(self.rows.len(), tile_rows);
+        let fetch = Fetch::of(a, self.rows.len());
         for row_panel in 0..row_panels.count() {
             let panel_rows = row_panels.range(row_panel);
             let row = self.rows.start + panel_rows.start;
             for block in 0..blocks.count() {
                 let depth = blocks.range(block);
                 let last = block + 1 == blocks.count();
-                for panel in 0..n.div_ceil(width) {
+                for panel in panels.clone() {
                     let column = panel * width;
                     let (right, right_step) = if panel < first_packed {
                         (b.pointer(depth.start, column), b.row_stride())
                     } else {
                         let start = ((panel - first_packed) * k + depth.start) * width;
                         (self.packed[start..].as_ptr(), width as isize)
+                    };
+                    let ahead = match fetch {
+                        Fetch::Nothing => Ahead::nothing(right),
+                        Fetch::Result => {
+                            let next = if panel + 1 < panels.end {
+                                c.pointer(row, column + width)
+                            } else {
+                                c.pointer(row + panel_rows.len(), panels.start * width)
+                            };
+                            let size = [panel_rows.len(), width];
+                            let stride = c.row_stride() as isize;
+                            Ahead::part(next, stride, size, (0, 1), depth.len())
+                        }
+                        Fetch::Left => {
+                            let next = a.pointer(row + panel_rows.len(), depth.start);
+                            let size = [panel_rows.len(), depth.len()];
+                            let tile = (panel - panels.start, panels.len());
+                            if a.column_stride() == 1 {
+                                Ahead::part(next, a.row_stride(), size, tile, depth.len())
+                            } else {
+                                let size = [depth.len(), panel_rows.len()];
+                                Ahead::part(next, a.column_stride(), size, tile, depth.len())
+                            }
+                        }
                     };
                     let tile = Tile {
                         rows: panel_rows.len(),
@@ -142,13 +194,39 @@ impl<T: Real> Kernel for Direct<'_, T> {
                             _ => std::ptr::null(),
                         },
                         relu: self.epilogue.relu && last,
-                        ahead: Ahead::nothing(right),
+                        ahead,
                     };
                     // SAFETY: rows, columns and depth are those of the matrices; a panel of B that
                     // is read in place has whole vectors; these rows of C are this task's alone.
                     unsafe { tile.run(simd) };
                 }
             }
+        }
+    }
+}
+
+/// What is fetched while a tile is computed.
+#[derive(Clone, Copy)]
+enum Fetch {
+    Nothing,
+    /// The next rows of A.
+    Left,
+    /// The next tile of C.
+    Result,
+}
+
+impl Fetch {
+    fn of<T>(a: &MatrixRef<'_, T>, rows: usize) -> Fetch {
+        /// Up to so much depth there is more of C than of A.
+        const SHALLOW: usize = 64;
+        /// A smaller A is in the cache soon enough.
+        const SMALL: usize = 256 << 10;
+        if a.columns() <= SHALLOW {
+            Fetch::Result
+        } else if rows * a.columns() * size_of::<T>() > SMALL {
+            Fetch::Left
+        } else {
+            Fetch::Nothing
         }
     }
 }

@@ -240,11 +240,13 @@ pub(super) fn packing<T: Real>(
     }
 }
 
+/// Up to so many rows a copy of B costs more than reading it where it lies.
+pub(super) const ROWS_THAT_ARE_FEW: usize = 128;
+
 /// Whether A is small enough to be packed whole, each thread then taking columns of B.
 fn prefers_columns<T>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>, blocking: &Blocking) -> bool {
-    // Up to so many rows a copy of B costs more than reading it where it lies.
     let most = match b.column_stride() {
-        1 => 128,
+        1 => ROWS_THAT_ARE_FEW,
         _ => 4 * blocking.tile_rows.max(8),
     };
     a.rows() <= most && b.columns() >= 2 * a.rows()

@@ -295,28 +295,24 @@ struct ColumnBlock<'a, T> {
 }
 
 impl<T: Real> ColumnBlock<'_, T> {
-    /// What to fetch during tile `tile` of this block of depth: a part of the next block of B, in the
-    /// order in which it lies in memory. All tiles together fetch it whole.
+    /// What to fetch during tile `tile` of this block of depth: a part of the next block of B, in
+    /// the order in which it lies in memory.
     #[inline(always)]
-    fn ahead(&self, depth: &Range<usize>, tile: usize) -> Option<Ahead<T>> {
-        if depth.end == self.b.rows() || self.b.column_stride() != 1 {
+    fn ahead(&self, block: usize, tile: usize) -> Option<Ahead<T>> {
+        let grid = &self.product.grid;
+        if block + 1 == grid.depth_blocks.count() || self.b.column_stride() != 1 {
             return None;
         }
-        let grid = &self.product.grid;
-        let step = grid.width.div_ceil(grid.row_panels.count());
-        let columns = grid.columns(self.columns.end - 1).end - self.columns.start * grid.width;
-        let in_a_row = columns.div_ceil(step);
-        let (row, first) = (tile * depth.len() / in_a_row, tile * depth.len() % in_a_row);
-        let start = self
-            .b
-            .pointer(depth.end + row, self.columns.start * grid.width);
-        Some(Ahead {
-            address: start.wrapping_add(first * step),
-            step,
-            left: in_a_row - first,
-            in_a_row,
-            row_stride: self.b.row_stride(),
-        })
+        let next = grid.depth_blocks.range(block + 1);
+        let first = self.columns.start * grid.width;
+        let columns = grid.columns(self.columns.end - 1).end - first;
+        Some(Ahead::part(
+            self.b.pointer(next.start, first),
+            self.b.row_stride(),
+            [next.len(), columns],
+            (tile, self.columns.len() * grid.row_panels.count()),
+            grid.depth_blocks.range(block).len(),
+        ))
     }
 }
 
@@ -364,7 +360,7 @@ impl<T: Real> Kernel for ColumnBlock<'_, T> {
                         let left = &left[rows.start * depth.len()..];
                         let tile =
                             (panel - self.columns.start) * grid.row_panels.count() + row_panel;
-                        let ahead = self.ahead(&depth, tile);
+                        let ahead = self.ahead(block, tile);
                         let ahead = ahead.unwrap_or(Ahead::nothing(left.as_ptr()));
                         // SAFETY: the left panel was packed for this block; so was the right one,
                         // or it is whole and lies in B; and tasks share no tile.

@@ -36,15 +36,15 @@ pub(super) struct Tile<T> {
 /// They need not be valid.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead<T> {
-    pub(super) address: *const T,
+    address: *const T,
     /// From one address to the next in a row.
-    pub(super) step: usize,
+    step: usize,
     /// Addresses of this row that are left.
-    pub(super) left: usize,
+    left: usize,
     /// Addresses of each further row.
-    pub(super) in_a_row: usize,
+    in_a_row: usize,
     /// From a row to the next.
-    pub(super) row_stride: isize,
+    row_stride: isize,
 }
 
 impl<T> Ahead<T> {
@@ -56,6 +56,35 @@ impl<T> Ahead<T> {
             left: usize::MAX,
             in_a_row: usize::MAX,
             row_stride: 0,
+        }
+    }
+
+    /// The part of a matrix of `rows` rows from `start` on that falls to tile `tile` of `tiles`
+    /// tiles of depth `depth`, which together fetch it whole.
+    #[inline(always)]
+    pub(super) fn part(
+        start: *const T,
+        row_stride: isize,
+        [rows, columns]: [usize; 2],
+        (tile, tiles): (usize, usize),
+        depth: usize,
+    ) -> Self {
+        const LINE: usize = 64;
+        let step = (rows * columns).div_ceil(tiles * depth).next_power_of_two();
+        let step = step.max(LINE / size_of::<T>());
+        let in_a_row = columns.div_ceil(step);
+        let (row, first) = (tile * depth / in_a_row, tile * depth % in_a_row);
+        if row >= rows {
+            return Ahead::nothing(start);
+        }
+        Ahead {
+            address: start
+                .wrapping_offset(row as isize * row_stride)
+                .wrapping_add(first * step),
+            step,
+            left: in_a_row - first,
+            in_a_row,
+            row_stride,
         }
     }
 
@@ -155,28 +184,57 @@ unsafe fn product<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     tile: &Tile<T>,
     a_row: isize,
 ) -> [[T::Vector<S>; VECTORS]; ROWS] {
-    let lanes = T::Vector::<S>::LANES;
     let mut sums = [[T::Vector::<S>::zero(simd); VECTORS]; ROWS];
     let (mut a, mut b, mut ahead) = (tile.a, tile.b, tile.ahead);
-    for _ in 0..tile.depth {
-        ahead.fetch();
-        let mut row = [T::Vector::<S>::zero(simd); VECTORS];
-        for (v, vector) in row.iter_mut().enumerate() {
-            // SAFETY: the caller vouches for all vectors that the columns touch.
-            *vector = unsafe { T::Vector::<S>::load_pointer(simd, b.add(v * lanes)) };
+    let mut depth = tile.depth;
+    // One vector is so little work that counting steps shows, and nothing is worth fetching.
+    while VECTORS == 1 && depth >= 4 {
+        for _ in 0..4 {
+            // SAFETY: the caller vouches for A and B at all depths.
+            unsafe { step(simd, &mut sums, a, a_row, b) };
+            a = a.wrapping_offset(tile.a_step);
+            b = b.wrapping_offset(tile.b_step);
         }
-        for (i, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: the caller vouches for `ROWS` rows of A.
-            let factor = unsafe { a.offset(i as isize * a_row).read() };
-            let factor = T::Vector::<S>::splat(simd, factor);
-            for (sum, vector) in sums.iter_mut().zip(row) {
-                *sum = factor.mul_add(vector, *sum);
-            }
+        depth -= 4;
+    }
+    for _ in 0..depth {
+        if VECTORS > 1 {
+            ahead.fetch();
         }
+        // SAFETY: as above.
+        unsafe { step(simd, &mut sums, a, a_row, b) };
         a = a.wrapping_offset(tile.a_step);
         b = b.wrapping_offset(tile.b_step);
     }
     sums
+}
+
+/// Adds the product of a column of A and a row of B.
+///
+/// # Safety
+/// `a + i · a_row` is valid for `i < ROWS`, and `b` for reading `VECTORS` vectors.
+#[inline(always)]
+unsafe fn step<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    sums: &mut [[T::Vector<S>; VECTORS]; ROWS],
+    a: *const T,
+    a_row: isize,
+    b: *const T,
+) {
+    let lanes = T::Vector::<S>::LANES;
+    let mut row = [T::Vector::<S>::zero(simd); VECTORS];
+    for (v, vector) in row.iter_mut().enumerate() {
+        // SAFETY: the caller vouches for the vectors.
+        *vector = unsafe { T::Vector::<S>::load_pointer(simd, b.add(v * lanes)) };
+    }
+    for (i, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: the caller vouches for `ROWS` rows of A.
+        let factor = unsafe { a.offset(i as isize * a_row).read() };
+        let factor = T::Vector::<S>::splat(simd, factor);
+        for (sum, vector) in sums.iter_mut().zip(row) {
+            *sum = factor.mul_add(vector, *sum);
+        }
+    }
 }
 
 /// Writes the tile.
