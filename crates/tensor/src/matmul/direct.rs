@@ -1,7 +1,7 @@
 //! Products with a small right operand, without copies of the left one.
 
 use std::mem::size_of;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::parallel::Par;
 use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
@@ -161,9 +161,7 @@ impl<T: Real> Direct<'_, T> {
                             } else {
                                 c.pointer(row + panel_rows.len(), panels.start * width)
                             };
-                            let size = [panel_rows.len(), width];
-                            let stride = c.row_stride() as isize;
-                            Ahead::part(next, stride, size, (0, 1), depth.len())
+                            Ahead::rows(next, c.row_stride() as isize, width)
                         }
                         Fetch::Left => {
                             let next = a.pointer(row + panel_rows.len(), depth.start);
@@ -194,6 +192,7 @@ impl<T: Real> Direct<'_, T> {
                             _ => std::ptr::null(),
                         },
                         relu: self.epilogue.relu && last,
+                        c_is_near: matches!(fetch, Fetch::Result),
                         ahead,
                     };
                     // SAFETY: rows, columns and depth are those of the matrices; a panel of B that
@@ -217,11 +216,11 @@ enum Fetch {
 
 impl Fetch {
     fn of<T>(a: &MatrixRef<'_, T>, rows: usize) -> Fetch {
-        /// Up to so much depth there is more of C than of A.
-        const SHALLOW: usize = 64;
+        /// So deep a tile fetches all lines of the next one, and has little of A to wait for.
+        const SHALLOW: RangeInclusive<usize> = 24..=64;
         /// A smaller A is in the cache soon enough.
         const SMALL: usize = 256 << 10;
-        if a.columns() <= SHALLOW {
+        if SHALLOW.contains(&a.columns()) {
             Fetch::Result
         } else if rows * a.columns() * size_of::<T>() > SMALL {
             Fetch::Left

@@ -205,6 +205,7 @@ impl<T: Real> Product<'_, T> {
             add: self.accum == Accum::Add || block > 0,
             bias,
             relu: self.epilogue.relu && last,
+            c_is_near: false,
             ahead,
         };
         // SAFETY: the caller vouches for the panels; rows and columns are of the grid, which is

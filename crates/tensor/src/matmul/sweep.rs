@@ -17,7 +17,7 @@ const ROWS_AT_ONCE: usize = 8;
 /// With one row or two each number of B is hardly used, and with little depth C is all there is to
 /// move: both are a matter of reading and writing memory in order.
 pub(super) fn pays<T>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>) -> bool {
-    let flat = a.columns() <= 4 && b.columns() >= 64;
+    let flat = a.columns() <= ROWS_AT_ONCE && b.columns() >= 64;
     b.column_stride() == 1 && (flat || a.rows() <= 2)
 }
 
@@ -91,10 +91,7 @@ impl<T: Real> Kernel for Sweep<'_, T> {
         let depth = self.a.columns();
         let mut p = 0;
         while p < depth {
-            let rows_at_once = match (depth - p).min(self.rows_at_once) {
-                4..8 => 4,
-                fewer => fewer,
-            };
+            let rows_at_once = (depth - p).min(self.rows_at_once);
             for i in self.rows.clone() {
                 // SAFETY: `i` is a row, the columns are columns, and the depths exist; this row
                 // and these columns are this task's alone.
@@ -104,6 +101,9 @@ impl<T: Real> Kernel for Sweep<'_, T> {
                         2 => self.pass::<S, 2>(simd, i, p),
                         3 => self.pass::<S, 3>(simd, i, p),
                         4 => self.pass::<S, 4>(simd, i, p),
+                        5 => self.pass::<S, 5>(simd, i, p),
+                        6 => self.pass::<S, 6>(simd, i, p),
+                        7 => self.pass::<S, 7>(simd, i, p),
                         _ => self.pass::<S, ROWS_AT_ONCE>(simd, i, p),
                     }
                 }

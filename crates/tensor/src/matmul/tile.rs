@@ -28,9 +28,14 @@ pub(super) struct Tile<T> {
     pub(super) bias: *const T,
     /// Then replace negative numbers by zero.
     pub(super) relu: bool,
+    /// Whether the tile of C was fetched before.
+    pub(super) c_is_near: bool,
     /// What the cache fetches meanwhile.
     pub(super) ahead: Ahead<T>,
 }
+
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
 
 /// Addresses that the cache is asked for, one a step of depth: along a row, then along the next.
 /// They need not be valid.
@@ -59,6 +64,19 @@ impl<T> Ahead<T> {
         }
     }
 
+    /// Rows of `columns` numbers, line by line.
+    #[inline(always)]
+    pub(super) fn rows(start: *const T, row_stride: isize, columns: usize) -> Self {
+        let step = LINE / size_of::<T>();
+        Ahead {
+            address: start,
+            step,
+            left: columns.div_ceil(step),
+            in_a_row: columns.div_ceil(step),
+            row_stride,
+        }
+    }
+
     /// The part of a matrix of `rows` rows from `start` on that falls to tile `tile` of `tiles`
     /// tiles of depth `depth`, which together fetch it whole.
     #[inline(always)]
@@ -69,7 +87,6 @@ impl<T> Ahead<T> {
         (tile, tiles): (usize, usize),
         depth: usize,
     ) -> Self {
-        const LINE: usize = 64;
         let step = (rows * columns).div_ceil(tiles * depth).next_power_of_two();
         let step = step.max(LINE / size_of::<T>());
         let in_a_row = columns.div_ceil(step);
@@ -154,12 +171,14 @@ impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Sized<'_, T, R
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let tile = *self.0;
-        let mut row = tile.c;
-        for _ in 0..ROWS {
-            for v in 0..VECTORS {
-                prefetch(row.wrapping_add(v * T::Vector::<S>::LANES));
+        if !tile.c_is_near {
+            let mut row = tile.c;
+            for _ in 0..ROWS {
+                for v in 0..VECTORS {
+                    prefetch(row.wrapping_add(v * T::Vector::<S>::LANES));
+                }
+                row = row.wrapping_add(tile.c_row);
             }
-            row = row.wrapping_add(tile.c_row);
         }
         // SAFETY: the caller of `Tile::run` vouches for the pointers; `ROWS` and `VECTORS` are
         // those that the tile's rows and columns need.
