@@ -102,6 +102,11 @@ impl Blocking {
         dispatch(level, BlockingOf(PhantomData::<T>))
     }
 
+    /// Whether a number of B is used for many rows once it is in a register.
+    pub(super) fn has_tall_tiles(&self) -> bool {
+        self.tile_rows > 8
+    }
+
     /// For a B of `columns` columns that is read in place: half of the second-level cache holds a
     /// block of it, so that the next one can be fetched meanwhile.
     pub(super) fn in_place<T>(self, columns: usize) -> Blocking {

@@ -18,24 +18,37 @@ use super::{Accum, MatrixMut, MatrixRef};
 ///
 /// Packing costs one pass over each operand. A product does not earn that back where B, or some
 /// columns of it, stay in the second-level cache as they are: A is then fetched ahead.
-pub(super) fn pays<T: Real>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>) -> bool {
+pub(super) fn pays<T: Real>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>, level: Level) -> bool {
     /// Rows this far apart compete for the same lines of the first-level cache.
     const WAY: usize = 4096;
     let bytes = |stride: isize| stride.unsigned_abs().saturating_mul(size_of::<T>());
     let competes = |stride: isize| a.columns() > 16 && stride != 0 && bytes(stride) % WAY == 0;
-    let columns = match b.column_stride() {
-        // Columns are taken in groups where rows are many.
-        1 if a.rows() > ROWS_THAT_ARE_FEW => b.columns().min(64),
-        _ => b.columns(),
+    let blocking = Blocking::at::<T>(level);
+    // Columns are taken in groups where rows are many, unless vectors of B cross lines, which a copy
+    // does once and not for each row of tiles.
+    const LINE: usize = 64;
+    let in_groups = b.column_stride() == 1
+        && a.rows() > ROWS_THAT_ARE_FEW
+        && blocking.has_tall_tiles()
+        && bytes(b.row_stride()).is_multiple_of(LINE);
+    let columns = match in_groups {
+        true => b.columns().min(64),
+        false => b.columns(),
     };
-    columns <= columns_at_once::<T>(b.rows())
+    columns <= columns_at_once::<T>(&blocking, b.rows())
         && !competes(a.row_stride())
         && !competes(a.column_stride())
 }
 
-/// Columns of B that stay in the second-level cache while rows of A pass by.
-fn columns_at_once<T>(depth: usize) -> usize {
-    Caches::of_this_machine().second / size_of::<T>() / depth.max(1)
+/// Columns of B that are read in place again and again, while rows of A pass by.
+fn columns_at_once<T>(blocking: &Blocking, depth: usize) -> usize {
+    // Low tiles read B too often to have it from the second-level cache.
+    const FOR_LOW_TILES: usize = 256 << 10;
+    let bytes = match blocking.has_tall_tiles() {
+        true => Caches::of_this_machine().second,
+        false => FOR_LOW_TILES,
+    };
+    bytes / size_of::<T>() / depth.max(1)
 }
 
 /// `C = [C +] A · B` for a `B` that [`pays`].
@@ -94,11 +107,8 @@ impl<T: Real> Kernel for Direct<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let Direct { a, b, .. } = self;
         let (k, n) = (a.columns(), b.columns());
-        let Blocking {
-            tile_columns: width,
-            depth,
-            ..
-        } = Blocking::of::<T, S>();
+        let blocking = Blocking::of::<T, S>();
+        let (width, depth) = (blocking.tile_columns, blocking.depth);
         let in_place = b.column_stride() == 1;
         // A panel of whole vectors can stay where it is.
         let first_packed = match in_place {
@@ -117,7 +127,7 @@ impl<T: Real> Kernel for Direct<'_, T> {
             &mut self.packed[..packed_len],
         );
         let panels = n.div_ceil(width);
-        let groups = Pieces::new(panels, columns_at_once::<T>(k) / width);
+        let groups = Pieces::new(panels, columns_at_once::<T>(&blocking, k) / width);
         for group in 0..groups.count() {
             self.columns(simd, groups.range(group), first_packed, depth);
         }

@@ -184,7 +184,7 @@ pub fn gemm<'a, T: Real>(
             Some(dots::product)
         } else if sweep::pays(&a, &b) {
             Some(sweep::product)
-        } else if direct::pays(&a, &b) {
+        } else if direct::pays(&a, &b, level) {
             Some(direct::product)
         } else if fallback::pays(&a, &b, level) && epilogue.is_none() {
             Some(fallback::product)
