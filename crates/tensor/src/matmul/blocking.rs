@@ -79,10 +79,12 @@ pub(super) struct Blocking {
     pub(super) tile_rows: usize,
     /// Columns of a tile: the width of a panel of B.
     pub(super) tile_columns: usize,
-    /// Depth of a block: a panel of B of this depth stays in the first-level cache.
+    /// Depth of a block: a panel of B of this depth takes little of the second-level cache.
     pub(super) depth: usize,
     /// Rows of A packed at once: this many rows of one depth block stay in the second level.
     pub(super) rows: usize,
+    /// Columns of B that are read in place block after block of depth.
+    pub(super) columns_in_place: usize,
     /// Elements of B packed at once, shared by all threads in the third level.
     pub(super) shared: usize,
 }
@@ -100,12 +102,30 @@ impl Blocking {
         dispatch(level, BlockingOf(PhantomData::<T>))
     }
 
+    /// Whether a number of B is used for many rows once it is in a register.
+    pub(super) fn has_tall_tiles(&self) -> bool {
+        self.tile_rows > 8
+    }
+
+    /// For a B of `columns` columns that is read in place: half of the second-level cache holds a
+    /// block of it, so that the next one can be fetched meanwhile.
+    pub(super) fn in_place<T>(self, columns: usize) -> Blocking {
+        let row = columns.min(self.columns_in_place) * size_of::<T>();
+        let depth = Caches::of_this_machine().second / 2 / row.max(1);
+        Blocking {
+            depth: depth.clamp(64, self.depth.max(64)),
+            ..self
+        }
+    }
+
     #[inline(always)]
     pub(super) fn of<T: Real, S: Simd>() -> Blocking {
         let caches = Caches::of_this_machine();
         let tile_columns = TILE_VECTORS * T::Vector::<S>::LANES;
         let panel = tile_columns * size_of::<T>();
-        let depth = (caches.first * 3 / 2 / panel).clamp(64, 512);
+        // What a tile costs beside its product, which is C's way in and out, counts for more than
+        // whether a panel stays in the first level: its lines come in time from the second.
+        let depth = (caches.second / 8 / panel).clamp(64, 1024);
         let tile_rows = tile_rows::<S>();
         let rows = caches.second / 2 / (depth * size_of::<T>());
         Blocking {
@@ -113,6 +133,7 @@ impl Blocking {
             tile_columns,
             depth,
             rows: rows.clamp(tile_rows, 1024) / tile_rows * tile_rows,
+            columns_in_place: (16 << 10) / size_of::<T>(),
             shared: (caches.third / 4).clamp(1 << 20, 16 << 20) / size_of::<T>(),
         }
     }

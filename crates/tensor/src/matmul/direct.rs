@@ -1,35 +1,54 @@
 //! Products with a small right operand, without copies of the left one.
 
 use std::mem::size_of;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::parallel::Par;
-use crate::simd::{Kernel, Level, Real, Simd, dispatch};
+use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
 
-use super::blocking::{Blocking, Pieces, tasks};
-use super::gemm::Epilogue;
+use super::blocking::{Blocking, Caches, Pieces, tasks};
+use super::gemm::{Epilogue, ROWS_THAT_ARE_FEW};
 use super::matrix::SharedTarget;
 use super::pack::pack_panels;
 use super::scratch::with_scratch;
-use super::tile::Tile;
+use super::tile::{Ahead, Tile};
 use super::{Accum, MatrixMut, MatrixRef};
 
 /// Whether [`product`] is expected to be faster than packing.
 ///
-/// Packing costs one pass over each operand. A product with a small B does not earn that back: B
-/// stays in the second-level cache as it is, and a number of A is used for few columns.
-pub(super) fn pays<T: Real>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>) -> bool {
-    const SMALL: usize = 256 << 10;
+/// Packing costs one pass over each operand. A product does not earn that back where B, or some
+/// columns of it, stay in the second-level cache as they are: A is then fetched ahead.
+pub(super) fn pays<T: Real>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>, level: Level) -> bool {
     /// Rows this far apart compete for the same lines of the first-level cache.
     const WAY: usize = 4096;
     let bytes = |stride: isize| stride.unsigned_abs().saturating_mul(size_of::<T>());
     let competes = |stride: isize| a.columns() > 16 && stride != 0 && bytes(stride) % WAY == 0;
-    let small = b
-        .rows()
-        .saturating_mul(b.columns())
-        .saturating_mul(size_of::<T>())
-        <= SMALL;
-    small && !competes(a.row_stride()) && !competes(a.column_stride())
+    let blocking = Blocking::at::<T>(level);
+    // Columns are taken in groups where rows are many, unless vectors of B cross lines, which a copy
+    // does once and not for each row of tiles.
+    const LINE: usize = 64;
+    let in_groups = b.column_stride() == 1
+        && a.rows() > ROWS_THAT_ARE_FEW
+        && blocking.has_tall_tiles()
+        && bytes(b.row_stride()).is_multiple_of(LINE);
+    let columns = match in_groups {
+        true => b.columns().min(64),
+        false => b.columns(),
+    };
+    columns <= columns_at_once::<T>(&blocking, b.rows())
+        && !competes(a.row_stride())
+        && !competes(a.column_stride())
+}
+
+/// Columns of B that are read in place again and again, while rows of A pass by.
+fn columns_at_once<T>(blocking: &Blocking, depth: usize) -> usize {
+    // Low tiles read B too often to have it from the second-level cache.
+    const FOR_LOW_TILES: usize = 256 << 10;
+    let bytes = match blocking.has_tall_tiles() {
+        true => Caches::of_this_machine().second,
+        false => FOR_LOW_TILES,
+    };
+    bytes / size_of::<T>() / depth.max(1)
 }
 
 /// `C = [C +] A · B` for a `B` that [`pays`].
@@ -86,17 +105,18 @@ impl<T: Real> Kernel for Direct<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Direct { a, b, c, .. } = self;
+        let Direct { a, b, .. } = self;
         let (k, n) = (a.columns(), b.columns());
-        let Blocking {
-            tile_rows,
-            tile_columns: width,
-            depth,
-            ..
-        } = Blocking::of::<T, S>();
+        let blocking = Blocking::of::<T, S>();
+        let (width, depth) = (blocking.tile_columns, blocking.depth);
         let in_place = b.column_stride() == 1;
-        let first_packed = if in_place { n / width } else { 0 };
-        let columns = first_packed * width..n;
+        // A panel of whole vectors can stay where it is.
+        let first_packed = match in_place {
+            true if n.is_multiple_of(T::Vector::<S>::LANES) => n.div_ceil(width),
+            true => n / width,
+            false => 0,
+        };
+        let columns = (first_packed * width).min(n)..n;
         let packed_len = columns.len().next_multiple_of(width) * k;
         pack_panels(
             simd,
@@ -106,21 +126,64 @@ impl<T: Real> Kernel for Direct<'_, T> {
             width,
             &mut self.packed[..packed_len],
         );
+        let panels = n.div_ceil(width);
+        let groups = Pieces::new(panels, columns_at_once::<T>(&blocking, k) / width);
+        for group in 0..groups.count() {
+            self.columns(simd, groups.range(group), first_packed, depth);
+        }
+    }
+}
+
+impl<T: Real> Direct<'_, T> {
+    /// All rows times the columns of `panels`, of which those before `first_packed` are read in
+    /// place.
+    #[inline(always)]
+    fn columns<S: Simd>(&self, simd: S, panels: Range<usize>, first_packed: usize, depth: usize) {
+        let Direct { a, b, c, .. } = self;
+        let (k, n) = (a.columns(), b.columns());
+        let Blocking {
+            tile_rows,
+            tile_columns: width,
+            ..
+        } = Blocking::of::<T, S>();
         let blocks = Pieces::new(k, depth);
         let row_panels = Pieces::new(self.rows.len(), tile_rows);
+        let fetch = Fetch::of(a, self.rows.len());
         for row_panel in 0..row_panels.count() {
             let panel_rows = row_panels.range(row_panel);
             let row = self.rows.start + panel_rows.start;
             for block in 0..blocks.count() {
                 let depth = blocks.range(block);
                 let last = block + 1 == blocks.count();
-                for panel in 0..n.div_ceil(width) {
+                for panel in panels.clone() {
                     let column = panel * width;
                     let (right, right_step) = if panel < first_packed {
                         (b.pointer(depth.start, column), b.row_stride())
                     } else {
                         let start = ((panel - first_packed) * k + depth.start) * width;
                         (self.packed[start..].as_ptr(), width as isize)
+                    };
+                    let ahead = match fetch {
+                        Fetch::Nothing => Ahead::nothing(right),
+                        Fetch::Result => {
+                            let next = if panel + 1 < panels.end {
+                                c.pointer(row, column + width)
+                            } else {
+                                c.pointer(row + panel_rows.len(), panels.start * width)
+                            };
+                            Ahead::rows(next, c.row_stride() as isize, width)
+                        }
+                        Fetch::Left => {
+                            let next = a.pointer(row + panel_rows.len(), depth.start);
+                            let size = [panel_rows.len(), depth.len()];
+                            let tile = (panel - panels.start, panels.len());
+                            if a.column_stride() == 1 {
+                                Ahead::part(next, a.row_stride(), size, tile, depth.len())
+                            } else {
+                                let size = [depth.len(), panel_rows.len()];
+                                Ahead::part(next, a.column_stride(), size, tile, depth.len())
+                            }
+                        }
                     };
                     let tile = Tile {
                         rows: panel_rows.len(),
@@ -139,14 +202,40 @@ impl<T: Real> Kernel for Direct<'_, T> {
                             _ => std::ptr::null(),
                         },
                         relu: self.epilogue.relu && last,
-                        ahead: right,
-                        ahead_step: 0,
+                        c_is_near: matches!(fetch, Fetch::Result),
+                        ahead,
                     };
-                    // SAFETY: rows, columns and depth are those of the matrices; a panel of B
-                    // that is read in place is whole; these rows of C are this task's alone.
+                    // SAFETY: rows, columns and depth are those of the matrices; a panel of B that
+                    // is read in place has whole vectors; these rows of C are this task's alone.
                     unsafe { tile.run(simd) };
                 }
             }
+        }
+    }
+}
+
+/// What is fetched while a tile is computed.
+#[derive(Clone, Copy)]
+enum Fetch {
+    Nothing,
+    /// The next rows of A.
+    Left,
+    /// The next tile of C.
+    Result,
+}
+
+impl Fetch {
+    fn of<T>(a: &MatrixRef<'_, T>, rows: usize) -> Fetch {
+        /// So deep a tile fetches all lines of the next one, and has little of A to wait for.
+        const SHALLOW: RangeInclusive<usize> = 24..=64;
+        /// A smaller A is in the cache soon enough.
+        const SMALL: usize = 256 << 10;
+        if SHALLOW.contains(&a.columns()) {
+            Fetch::Result
+        } else if rows * a.columns() * size_of::<T>() > SMALL {
+            Fetch::Left
+        } else {
+            Fetch::Nothing
         }
     }
 }

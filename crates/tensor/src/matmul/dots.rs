@@ -10,7 +10,7 @@ use super::gemm::Epilogue;
 use super::matrix::SharedTarget;
 use super::pack::pack_columns;
 use super::scratch::with_scratch;
-use super::{Accum, MatrixMut, MatrixRef};
+use super::{Accum, MatrixMut, MatrixRef, sweep};
 
 /// Columns up to which inner products are worth it.
 const FEW: usize = 8;
@@ -48,21 +48,30 @@ pub(super) fn product<T: Real>(
     };
     let c = c.share();
     let depth = many.columns();
+    // Tasks begin at multiples of this, so that the same lines are together in any number of them.
+    const TOGETHER: usize = 4;
+    let groups = many.rows().div_ceil(TOGETHER);
     let blocks = Pieces::new(
-        many.rows(),
-        many.rows()
-            .div_ceil(tasks(par, [many.rows(), depth, few.rows()])),
+        groups,
+        groups.div_ceil(tasks(par, [many.rows(), depth, few.rows()])),
     );
+    // Memory is fastest when it is read line by line in order.
+    let lines_at_once = match sweep::from_memory(&many) && few.rows() <= 2 {
+        true => 1,
+        false => TOGETHER,
+    };
     let run = |few: &MatrixRef<'_, T>| {
         par.for_each(blocks.count(), |block| {
             let kernel = Dots {
                 many: &many,
                 few,
-                many_range: blocks.range(block),
+                many_range: blocks.start(block) * TOGETHER
+                    ..(blocks.start(block + 1) * TOGETHER).min(many.rows()),
                 c,
                 columns_are_few,
                 accum,
                 epilogue,
+                lines_at_once,
             };
             dispatch(level, kernel);
         });
@@ -105,6 +114,8 @@ struct Dots<'a, T> {
     columns_are_few: bool,
     accum: Accum,
     epilogue: Epilogue<'a, T>,
+    /// Lines of the many that are read side by side, where so many are left.
+    lines_at_once: usize,
 }
 
 impl<T: Real> Kernel for Dots<'_, T> {
@@ -114,7 +125,10 @@ impl<T: Real> Kernel for Dots<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let mut i = self.many_range.start;
         while i < self.many_range.end {
-            let lines = if self.many_range.end - i >= 4 { 4 } else { 1 };
+            let lines = match self.many_range.end - i {
+                4.. => self.lines_at_once,
+                _ => 1,
+            };
             let mut j = 0;
             while j < self.few.rows() {
                 let others = match self.few.rows() - j {

@@ -184,7 +184,7 @@ pub fn gemm<'a, T: Real>(
             Some(dots::product)
         } else if sweep::pays(&a, &b) {
             Some(sweep::product)
-        } else if direct::pays(&a, &b) {
+        } else if direct::pays(&a, &b, level) {
             Some(direct::product)
         } else if fallback::pays(&a, &b, level) && epilogue.is_none() {
             Some(fallback::product)
@@ -210,7 +210,16 @@ pub(super) fn packing<T: Real>(
     level: Level,
 ) -> Result<()> {
     let [m, k, n] = [a.rows(), a.columns(), c.columns()];
-    let blocking = Blocking::at::<T>(level);
+    let mut blocking = Blocking::at::<T>(level);
+    let columns_first = match &b {
+        Right::Matrix(b) => prefers_columns(a, b, &blocking),
+        Right::Packed(_) => false,
+    };
+    if let (Right::Matrix(b), true) = (&b, columns_first)
+        && b.column_stride() == 1
+    {
+        blocking = blocking.in_place::<T>(n);
+    }
     let product = Product {
         a,
         c: c.share(),
@@ -226,9 +235,21 @@ pub(super) fn packing<T: Real>(
             product.by_rows(&product.grid.whole(), b.panels.as_slice());
             Ok(())
         }
-        Right::Matrix(b) if product.prefers_columns() => product.pack_left_first(&b),
+        Right::Matrix(b) if columns_first => product.pack_left_first(&b),
         Right::Matrix(b) => product.pack_right_first(&b),
     }
+}
+
+/// Up to so many rows a copy of B costs more than reading it where it lies.
+pub(super) const ROWS_THAT_ARE_FEW: usize = 128;
+
+/// Whether A is small enough to be packed whole, each thread then taking columns of B.
+fn prefers_columns<T>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>, blocking: &Blocking) -> bool {
+    let most = match b.column_stride() {
+        1 => ROWS_THAT_ARE_FEW,
+        _ => 4 * blocking.tile_rows.max(8),
+    };
+    a.rows() <= most && b.columns() >= 2 * a.rows()
 }
 
 fn check<T: Real>(

@@ -8,12 +8,16 @@
 //! Functionality", 2015). A micro-kernel (`tile`) keeps a tile of C in registers and adds to it
 //! the product of a panel of A and a panel of B. Panels are copies in the order in which the
 //! micro-kernel reads (`pack`), and their sizes follow the caches of the machine (`blocking`).
+//! Where a copy costs more than it saves, the micro-kernel reads an operand where it lies: B with few
+//! rows of A (`product`), both with a B that stays in the second-level cache (`direct`). It then
+//! asks the cache for what comes next, in the order in which that lies in memory.
 //!
 //! # The same bits on any number of threads
 //!
 //! An element of C is the sum over depth blocks, in order, of the sum within the block, in order.
-//! Blocks depend on the shape, the element type and the [`Level`](crate::Level) alone; tiles, row
-//! blocks and threads only decide where an element is computed, never how.
+//! Blocks depend on the shape, the element type, the layout of the operands and the
+//! [`Level`](crate::Level) alone; tiles, row blocks and threads only decide where an element is
+//! computed, never how.
 
 mod blocking;
 mod direct;

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::error::Result;
 use crate::parallel::Par;
-use crate::simd::{Kernel, Level, Real, Simd, dispatch};
+use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
 use crate::storage::Buffer;
 
 use super::blocking::{Blocking, Pieces, tasks};
@@ -15,7 +15,7 @@ use super::grid::{Grid, Region, pack_region};
 use super::matrix::SharedTarget;
 use super::pack::{pack_panels, pack_rows};
 use super::scratch::with_scratch;
-use super::tile::Tile;
+use super::tile::{Ahead, Tile};
 use super::{Accum, MatrixRef};
 
 /// All that the parts of one call share.
@@ -31,11 +31,6 @@ pub(super) struct Product<'a, T> {
 }
 
 impl<T: Real> Product<'_, T> {
-    /// Whether A is small enough to be packed whole, each thread then taking columns of B.
-    pub(super) fn prefers_columns(&self) -> bool {
-        self.grid.m <= 4 * self.blocking.tile_rows.max(8) && self.grid.n >= 2 * self.grid.m
-    }
-
     /// Packs B, a region at a time, and multiplies rows of A with it.
     pub(super) fn pack_right_first(&self, b: &MatrixRef<'_, T>) -> Result<()> {
         let (grid, blocking) = (&self.grid, &self.blocking);
@@ -126,7 +121,9 @@ impl<T: Real> Product<'_, T> {
             let panels = whole.panels.len();
             let groups = Pieces::new(
                 panels,
-                panels.div_ceil(tasks(self.par, [grid.m, depth, grid.n])),
+                panels
+                    .div_ceil(tasks(self.par, [grid.m, depth, grid.n]))
+                    .min(blocking.columns_in_place / grid.width),
             );
             let scratch_len = largest * grid.width * blocking.depth;
             self.par.for_each(groups.count(), |task| {
@@ -186,7 +183,7 @@ impl<T: Real> Product<'_, T> {
         columns: Range<usize>,
         a: *const T,
         b: (*const T, isize),
-        ahead: (*const T, isize),
+        ahead: Ahead<T>,
     ) {
         let last = block + 1 == self.grid.depth_blocks.count();
         let bias = match self.epilogue.bias {
@@ -208,8 +205,8 @@ impl<T: Real> Product<'_, T> {
             add: self.accum == Accum::Add || block > 0,
             bias,
             relu: self.epilogue.relu && last,
-            ahead: ahead.0,
-            ahead_step: ahead.1,
+            c_is_near: false,
+            ahead,
         };
         // SAFETY: the caller vouches for the panels; rows and columns are of the grid, which is
         // that of C.
@@ -279,7 +276,7 @@ impl<T: Real> Kernel for RowBlock<'_, T> {
                             grid.columns(column_panel),
                             left.as_ptr(),
                             (right.as_ptr(), grid.width as isize),
-                            (right.as_ptr(), 0),
+                            Ahead::nothing(right.as_ptr()),
                         );
                     }
                 }
@@ -298,49 +295,55 @@ struct ColumnBlock<'a, T> {
     scratch: &'a mut [T],
 }
 
-/// What to fetch while row panel `row_panel` meets the columns from `column` on: one line of each of
-/// the rows of `b` from `row` on, which come next. They lie far apart, where the processor does not
-/// look ahead by itself.
-#[inline(always)]
-fn ahead<T>(
-    b: &MatrixRef<'_, T>,
-    row: usize,
-    column: usize,
-    row_panel: usize,
-) -> Option<(*const T, isize)> {
-    const LINE: usize = 64;
-    let column = column + row_panel * LINE / size_of::<T>();
-    let exists = b.column_stride() == 1 && row < b.rows() && column < b.columns();
-    exists.then(|| (b.pointer(row, column), b.row_stride()))
+impl<T: Real> ColumnBlock<'_, T> {
+    /// What to fetch during tile `tile` of this block of depth: a part of the next block of B, in
+    /// the order in which it lies in memory.
+    #[inline(always)]
+    fn ahead(&self, block: usize, tile: usize) -> Option<Ahead<T>> {
+        let grid = &self.product.grid;
+        if block + 1 == grid.depth_blocks.count() || self.b.column_stride() != 1 {
+            return None;
+        }
+        let next = grid.depth_blocks.range(block + 1);
+        let first = self.columns.start * grid.width;
+        let columns = grid.columns(self.columns.end - 1).end - first;
+        Some(Ahead::part(
+            self.b.pointer(next.start, first),
+            self.b.row_stride(),
+            [next.len(), columns],
+            (tile, self.columns.len() * grid.row_panels.count()),
+            grid.depth_blocks.range(block).len(),
+        ))
+    }
 }
 
 impl<T: Real> Kernel for ColumnBlock<'_, T> {
     type Scalar = T;
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Simd>(mut self, simd: S) {
+        let scratch = std::mem::take(&mut self.scratch);
         let grid = &self.product.grid;
         let first_depth = grid.depth_blocks.start(self.blocks.start);
-        // With one panel of rows each number of B is used once, so a copy would not pay.
-        let in_place = grid.row_panels.count() == 1 && self.b.column_stride() == 1;
+        let in_place = self.b.column_stride() == 1;
         for block in self.blocks.clone() {
             let depth = grid.depth_blocks.range(block);
             let left = &self.left[(depth.start - first_depth) * grid.m..];
             let panel_len = depth.len() * grid.width;
-            let groups = Pieces::new(self.columns.len(), self.scratch.len() / panel_len);
+            let groups = Pieces::new(self.columns.len(), scratch.len() / panel_len);
             for group in (0..groups.count()).map(|group| groups.range(group)) {
                 let group = self.columns.start + group.start..self.columns.start + group.end;
                 let last = grid.columns(group.end - 1);
-                // Panels that are whole can stay where they are.
+                // Panels of whole vectors can stay where they are.
                 let first_packed = match in_place {
-                    true if last.len() == grid.width => group.end,
+                    true if last.len().is_multiple_of(T::Vector::<S>::LANES) => group.end,
                     true => group.end - 1,
                     false => group.start,
                 };
                 let packed_len = (group.end - first_packed) * panel_len;
                 let start = first_packed * grid.width;
-                let columns = start..last.end.max(start);
-                let packed = &mut self.scratch[..packed_len];
+                let columns = start.min(last.end)..last.end;
+                let packed = &mut scratch[..packed_len];
                 pack_panels(simd, self.b, depth.clone(), columns, grid.width, packed);
                 for panel in group {
                     let columns = grid.columns(panel);
@@ -356,8 +359,10 @@ impl<T: Real> Kernel for ColumnBlock<'_, T> {
                     for row_panel in 0..grid.row_panels.count() {
                         let rows = grid.row_panels.range(row_panel);
                         let left = &left[rows.start * depth.len()..];
-                        let ahead = ahead(self.b, depth.end, columns.start, row_panel);
-                        let ahead = ahead.unwrap_or((left.as_ptr(), 0));
+                        let tile =
+                            (panel - self.columns.start) * grid.row_panels.count() + row_panel;
+                        let ahead = self.ahead(block, tile);
+                        let ahead = ahead.unwrap_or(Ahead::nothing(left.as_ptr()));
                         // SAFETY: the left panel was packed for this block; so was the right one,
                         // or it is whole and lies in B; and tasks share no tile.
                         unsafe {

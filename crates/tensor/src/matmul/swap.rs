@@ -1,11 +1,16 @@
 //! Products whose transpose is the easier one.
 
+use std::ops::Range;
+use std::sync::OnceLock;
+
 use crate::error::Result;
 use crate::parallel::Par;
-use crate::simd::{Level, Real};
-use crate::storage::Buffer;
+use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
 
+use super::blocking::Pieces;
 use super::gemm::{Epilogue, gemm};
+use super::matrix::SharedTarget;
+use super::scratch::with_scratch;
 use super::{Accum, MatrixMut, MatrixRef};
 
 /// Whether [`product`] is expected to be faster.
@@ -44,27 +49,95 @@ pub(super) fn product<T: Real>(
     par: Par,
     level: Level,
 ) -> Result<()> {
+    // A piece of the transposed product is still in the second-level cache when it is turned.
+    const COLUMNS_AT_ONCE: usize = 2048;
     let (m, n) = (c.rows(), c.columns());
-    let mut buffer = Buffer::unspecified("gemm", m * n)?;
-    let transposed = buffer.as_mut_slice();
-    gemm(
-        b.transposed(),
-        a.transposed(),
-        MatrixMut::row_major(transposed, [n, m])?,
-        Accum::Replace,
-        Epilogue::NONE,
-        par,
-        level,
-    )?;
-    // Square by square, so that both sides stay in the cache.
-    const SIDE: usize = 64;
-    for left in (0..n).step_by(SIDE) {
-        for i in 0..m {
-            let row = &mut c.row(i)[left..(left + SIDE).min(n)];
-            for (j, value) in (left..).zip(row) {
-                epilogue.store(accum, j, transposed[j * m + i], value);
+    let pieces = Pieces::new(n, COLUMNS_AT_ONCE);
+    let inner = match pieces.count() {
+        1 => par,
+        _ => Par::Sequential,
+    };
+    let c = c.share();
+    let (left, right) = (b.transposed(), a.transposed());
+    let error = OnceLock::new();
+    par.for_each(pieces.count(), |piece| {
+        let columns = pieces.range(piece);
+        let left = left.split_at_row(columns.start).1;
+        let left = left.split_at_row(columns.len()).0;
+        with_scratch(columns.len() * m, |transposed| {
+            let result = MatrixMut::row_major(transposed, [columns.len(), m]).and_then(|result| {
+                let (accum, epilogue) = (Accum::Replace, Epilogue::NONE);
+                gemm(left, right, result, accum, epilogue, inner, level)
+            });
+            if let Err(failure) = result {
+                let _ = error.set(failure);
+                return;
+            }
+            let turn = Turn {
+                transposed,
+                rows: m,
+                c,
+                columns,
+                accum,
+                epilogue,
+            };
+            dispatch(level, turn);
+        });
+    });
+    error.into_inner().map_or(Ok(()), Err)
+}
+
+/// Writes some columns of C from the same rows of its transpose.
+struct Turn<'a, T> {
+    transposed: &'a [T],
+    /// Rows of C.
+    rows: usize,
+    c: SharedTarget<T>,
+    columns: Range<usize>,
+    accum: Accum,
+    epilogue: Epilogue<'a, T>,
+}
+
+impl<T: Real> Kernel for Turn<'_, T> {
+    type Scalar = T;
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let side = T::Vector::<S>::SIDE;
+        let plain = self.accum == Accum::Replace && self.epilogue.is_none();
+        for first in (0..self.columns.len()).step_by(side) {
+            for i in (0..self.rows).step_by(side) {
+                if plain && first + side <= self.columns.len() && i + side <= self.rows {
+                    let mut lines = [std::ptr::null(); 8];
+                    for (j, line) in lines.iter_mut().enumerate().take(side) {
+                        *line = self.transposed[(first + j) * self.rows + i..][..side].as_ptr();
+                    }
+                    let target = self.c.pointer(i, self.columns.start + first);
+                    // SAFETY: the lines have `side` numbers, as have so many rows of C, whose
+                    // columns are this task's alone.
+                    unsafe {
+                        T::Vector::<S>::transpose(simd, &lines, target, self.c.row_stride());
+                    }
+                } else {
+                    self.store(first..first + side, i..i + side);
+                }
             }
         }
     }
-    Ok(())
+}
+
+impl<T: Real> Turn<'_, T> {
+    /// Stores those of some columns and rows that exist, one by one.
+    #[inline(always)]
+    fn store(&self, columns: Range<usize>, rows: Range<usize>) {
+        for i in rows.start..rows.end.min(self.rows) {
+            for j in columns.start..columns.end.min(self.columns.len()) {
+                let column = self.columns.start + j;
+                let value = self.transposed[j * self.rows + i];
+                // SAFETY: the element exists, and its column is this task's alone.
+                let target = unsafe { &mut *self.c.pointer(i, column) };
+                self.epilogue.store(self.accum, column, value, target);
+            }
+        }
+    }
 }

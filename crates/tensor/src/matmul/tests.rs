@@ -174,7 +174,7 @@ fn sizes_at_the_edges_of_tiles() {
 
 #[test]
 fn sizes_at_the_edges_of_blocks() {
-    for k in [1, 2, 7, 8, 191, 192, 193, 383, 385, 512, 513, 1025] {
+    for k in [1, 2, 7, 8, 191, 192, 193, 383, 385, 512, 513, 1025, 2050] {
         check::<f32>([15, k, 33], [Layout::Rows; 2]);
         check::<f64>([7, k, 17], [Layout::Rows, Layout::Columns]);
     }
@@ -182,6 +182,9 @@ fn sizes_at_the_edges_of_blocks() {
     check::<f32>([300, 40, 1], [Layout::Rows; 2]);
     check::<f32>([2, 300, 500], [Layout::Rows; 2]);
     check::<f32>([40, 300, 100], [Layout::Rows; 2]);
+    check::<f32>([29, 150, 4500], [Layout::Rows; 2]);
+    check::<f32>([140, 2100, 200], [Layout::Rows; 2]);
+    check::<f64>([100, 520, 600], [Layout::Rows; 2]);
     check::<f64>([57, 60, 130], [Layout::Rows; 2]);
 }
 
@@ -220,6 +223,8 @@ fn long_and_narrow() {
     check::<f32>([130, 260, 33], [Layout::Columns, Layout::Rows]);
     check::<f32>([700, 40, 50], [Layout::Rows; 2]);
     check::<f64>([700, 40, 50], [Layout::Columns, Layout::Rows]);
+    check::<f32>([18, 261, 4099], [Layout::Rows, Layout::Columns]);
+    check::<f64>([17, 131, 4097], [Layout::Rows, Layout::Columns]);
 }
 
 #[test]
@@ -302,6 +307,9 @@ fn same_bits_on_any_number_of_threads() {
         [2000, 3, 100],
         [1, 3000, 1000],
         [3000, 100, 5],
+        [2, 900, 2000],
+        [3003, 100, 5],
+        [100, 1200, 900],
     ] {
         let (a, b) = (noise::<f32>(m * k, 5), noise::<f32>(k * n, 6));
         let run = || {

@@ -28,10 +28,96 @@ pub(super) struct Tile<T> {
     pub(super) bias: *const T,
     /// Then replace negative numbers by zero.
     pub(super) relu: bool,
-    /// Meanwhile, the cache fetches the lines at `ahead + p · ahead_step`; the addresses need not
-    /// be valid.
-    pub(super) ahead: *const T,
-    pub(super) ahead_step: isize,
+    /// Whether the tile of C was fetched before.
+    pub(super) c_is_near: bool,
+    /// What the cache fetches meanwhile.
+    pub(super) ahead: Ahead<T>,
+}
+
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+
+/// Addresses that the cache is asked for, one a step of depth: along a row, then along the next.
+/// They need not be valid.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead<T> {
+    address: *const T,
+    /// From one address to the next in a row.
+    step: usize,
+    /// Addresses of this row that are left.
+    left: usize,
+    /// Addresses of each further row.
+    in_a_row: usize,
+    /// From a row to the next.
+    row_stride: isize,
+}
+
+impl<T> Ahead<T> {
+    /// Nothing: an address that is in the cache as it is used anyway.
+    pub(super) fn nothing(used: *const T) -> Self {
+        Ahead {
+            address: used,
+            step: 0,
+            left: usize::MAX,
+            in_a_row: usize::MAX,
+            row_stride: 0,
+        }
+    }
+
+    /// Rows of `columns` numbers, line by line.
+    #[inline(always)]
+    pub(super) fn rows(start: *const T, row_stride: isize, columns: usize) -> Self {
+        let step = LINE / size_of::<T>();
+        Ahead {
+            address: start,
+            step,
+            left: columns.div_ceil(step),
+            in_a_row: columns.div_ceil(step),
+            row_stride,
+        }
+    }
+
+    /// The part of a matrix of `rows` rows from `start` on that falls to tile `tile` of `tiles`
+    /// tiles of depth `depth`, which together fetch it whole.
+    #[inline(always)]
+    pub(super) fn part(
+        start: *const T,
+        row_stride: isize,
+        [rows, columns]: [usize; 2],
+        (tile, tiles): (usize, usize),
+        depth: usize,
+    ) -> Self {
+        let step = (rows * columns).div_ceil(tiles * depth).next_power_of_two();
+        let step = step.max(LINE / size_of::<T>());
+        let in_a_row = columns.div_ceil(step);
+        let (row, first) = (tile * depth / in_a_row, tile * depth % in_a_row);
+        if row >= rows {
+            return Ahead::nothing(start);
+        }
+        Ahead {
+            address: start
+                .wrapping_offset(row as isize * row_stride)
+                .wrapping_add(first * step),
+            step,
+            left: in_a_row - first,
+            in_a_row,
+            row_stride,
+        }
+    }
+
+    #[inline(always)]
+    fn fetch(&mut self) {
+        prefetch(self.address);
+        self.address = self.address.wrapping_add(self.step);
+        self.left -= 1;
+        if self.left == 0 {
+            self.left = self.in_a_row;
+            self.address = self
+                .address
+                .wrapping_sub(self.in_a_row * self.step)
+                .wrapping_offset(self.row_stride);
+        }
+    }
 }
 
 impl<T: Real> Tile<T> {
@@ -85,12 +171,14 @@ impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Sized<'_, T, R
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let tile = *self.0;
-        let mut row = tile.c;
-        for _ in 0..ROWS {
-            for v in 0..VECTORS {
-                prefetch(row.wrapping_add(v * T::Vector::<S>::LANES));
+        if !tile.c_is_near {
+            let mut row = tile.c;
+            for _ in 0..ROWS {
+                for v in 0..VECTORS {
+                    prefetch(row.wrapping_add(v * T::Vector::<S>::LANES));
+                }
+                row = row.wrapping_add(tile.c_row);
             }
-            row = row.wrapping_add(tile.c_row);
         }
         // SAFETY: the caller of `Tile::run` vouches for the pointers; `ROWS` and `VECTORS` are
         // those that the tile's rows and columns need.
@@ -115,29 +203,57 @@ unsafe fn product<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     tile: &Tile<T>,
     a_row: isize,
 ) -> [[T::Vector<S>; VECTORS]; ROWS] {
-    let lanes = T::Vector::<S>::LANES;
     let mut sums = [[T::Vector::<S>::zero(simd); VECTORS]; ROWS];
     let (mut a, mut b, mut ahead) = (tile.a, tile.b, tile.ahead);
-    for _ in 0..tile.depth {
-        prefetch(ahead);
-        ahead = ahead.wrapping_offset(tile.ahead_step);
-        let mut row = [T::Vector::<S>::zero(simd); VECTORS];
-        for (v, vector) in row.iter_mut().enumerate() {
-            // SAFETY: the caller vouches for all vectors that the columns touch.
-            *vector = unsafe { T::Vector::<S>::load_pointer(simd, b.add(v * lanes)) };
+    let mut depth = tile.depth;
+    // One vector is so little work that counting steps shows, and nothing is worth fetching.
+    while VECTORS == 1 && depth >= 4 {
+        for _ in 0..4 {
+            // SAFETY: the caller vouches for A and B at all depths.
+            unsafe { step(simd, &mut sums, a, a_row, b) };
+            a = a.wrapping_offset(tile.a_step);
+            b = b.wrapping_offset(tile.b_step);
         }
-        for (i, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: the caller vouches for `ROWS` rows of A.
-            let factor = unsafe { a.offset(i as isize * a_row).read() };
-            let factor = T::Vector::<S>::splat(simd, factor);
-            for (sum, vector) in sums.iter_mut().zip(row) {
-                *sum = factor.mul_add(vector, *sum);
-            }
+        depth -= 4;
+    }
+    for _ in 0..depth {
+        if VECTORS > 1 {
+            ahead.fetch();
         }
+        // SAFETY: as above.
+        unsafe { step(simd, &mut sums, a, a_row, b) };
         a = a.wrapping_offset(tile.a_step);
         b = b.wrapping_offset(tile.b_step);
     }
     sums
+}
+
+/// Adds the product of a column of A and a row of B.
+///
+/// # Safety
+/// `a + i · a_row` is valid for `i < ROWS`, and `b` for reading `VECTORS` vectors.
+#[inline(always)]
+unsafe fn step<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    sums: &mut [[T::Vector<S>; VECTORS]; ROWS],
+    a: *const T,
+    a_row: isize,
+    b: *const T,
+) {
+    let lanes = T::Vector::<S>::LANES;
+    let mut row = [T::Vector::<S>::zero(simd); VECTORS];
+    for (v, vector) in row.iter_mut().enumerate() {
+        // SAFETY: the caller vouches for the vectors.
+        *vector = unsafe { T::Vector::<S>::load_pointer(simd, b.add(v * lanes)) };
+    }
+    for (i, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: the caller vouches for `ROWS` rows of A.
+        let factor = unsafe { a.offset(i as isize * a_row).read() };
+        let factor = T::Vector::<S>::splat(simd, factor);
+        for (sum, vector) in sums.iter_mut().zip(row) {
+            *sum = factor.mul_add(vector, *sum);
+        }
+    }
 }
 
 /// Writes the tile.

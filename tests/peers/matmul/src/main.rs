@@ -2,8 +2,9 @@
 //!
 //! `cargo run --release --manifest-path tests/peers/matmul/Cargo.toml [-- FILTER [PARTS]]`,
 //! where PARTS are some of `f32 f64 threads levels` (the peers always
-//! choose their own level). The three take turns on each shape, so that
-//! whatever else the machine does meets all of them; the table has the best time of each.
+//! choose their own level). The three take turns on each shape, so that whatever else the machine
+//! does meets all of them; the table, in Markdown, has the first quartile of each one's times: the
+//! least is now and then one that the clock of a virtual machine has made up.
 
 use std::hint::black_box;
 use std::sync::LazyLock;
@@ -71,17 +72,63 @@ const CASES: &[Case] = &[
     case("depth three", 1024, 3, 1024),
     case("eight rows", 8, 512, 512),
     case("eight columns", 512, 512, 8),
+    case("forty rows", 40, 1000, 1000),
+    case("forty columns", 1000, 1000, 40),
+    case("odd sizes", 17, 31, 61),
+    case("odd sizes", 127, 129, 131),
+    case("odd sizes", 333, 555, 777),
     case("depth eight", 512, 8, 512),
     case("dense 512 → 6", 32, 512, 6),
-    transposed("its input gradient", [32, 6, 512], [false, true]),
-    transposed("its weight gradient", [512, 32, 6], [true, false]),
+    transposed("input gradient 512 → 6", [32, 6, 512], [false, true]),
+    transposed("weight gradient 512 → 6", [512, 32, 6], [true, false]),
     case("dense 33856 → 512", 32, 33856, 512),
-    transposed("its input gradient", [32, 512, 33856], [false, true]),
-    transposed("its weight gradient", [33856, 32, 512], [true, false]),
+    transposed(
+        "input gradient 33856 → 512",
+        [32, 512, 33856],
+        [false, true],
+    ),
+    transposed(
+        "weight gradient 33856 → 512",
+        [33856, 32, 512],
+        [true, false],
+    ),
     case("dense 2304 → 512", 32, 2304, 512),
-    transposed("its input gradient", [32, 512, 2304], [false, true]),
-    transposed("its weight gradient", [2304, 32, 512], [true, false]),
-    case("dense, one image", 1, 33856, 512),
+    transposed("input gradient 2304 → 512", [32, 512, 2304], [false, true]),
+    transposed("weight gradient 2304 → 512", [2304, 32, 512], [true, false]),
+    case("dense 512 → 6", 1, 512, 6),
+    transposed("input gradient 512 → 6", [1, 6, 512], [false, true]),
+    transposed("weight gradient 512 → 6", [512, 1, 6], [true, false]),
+    case("dense 33856 → 512", 1, 33856, 512),
+    transposed("input gradient 33856 → 512", [1, 512, 33856], [false, true]),
+    transposed(
+        "weight gradient 33856 → 512",
+        [33856, 1, 512],
+        [true, false],
+    ),
+    case("dense 2304 → 512", 1, 2304, 512),
+    transposed("input gradient 2304 → 512", [1, 512, 2304], [false, true]),
+    transposed("weight gradient 2304 → 512", [2304, 1, 512], [true, false]),
+    case("dense 512 → 6", 128, 512, 6),
+    transposed("input gradient 512 → 6", [128, 6, 512], [false, true]),
+    transposed("weight gradient 512 → 6", [512, 128, 6], [true, false]),
+    case("dense 33856 → 512", 128, 33856, 512),
+    transposed(
+        "input gradient 33856 → 512",
+        [128, 512, 33856],
+        [false, true],
+    ),
+    transposed(
+        "weight gradient 33856 → 512",
+        [33856, 128, 512],
+        [true, false],
+    ),
+    case("dense 2304 → 512", 128, 2304, 512),
+    transposed("input gradient 2304 → 512", [128, 512, 2304], [false, true]),
+    transposed(
+        "weight gradient 2304 → 512",
+        [2304, 128, 512],
+        [true, false],
+    ),
     case("im2col 3 → 32", 10000, 27, 32),
     case("im2col 32 → 32", 10000, 288, 32),
     case("im2col 32 → 64", 2401, 288, 64),
@@ -100,6 +147,24 @@ fn noise(len: usize) -> Vec<f64> {
         (state >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
     };
     (0..len).map(next).collect()
+}
+
+/// Numbers that begin at a cache line, as those of a tensor do.
+struct Aligned<T>(Vec<T>, usize);
+
+impl<T: Copy> Aligned<T> {
+    fn new(numbers: impl ExactSizeIterator<Item = T>, filler: T) -> Self {
+        let mut memory = vec![filler; numbers.len() + 64];
+        let start = memory.as_ptr().align_offset(64);
+        for (place, number) in memory[start..].iter_mut().zip(numbers) {
+            *place = number;
+        }
+        Aligned(memory, start)
+    }
+
+    fn numbers(&mut self) -> &mut [T] {
+        &mut self.0[self.1..]
+    }
 }
 
 /// What the two peers are called with: pointer, row stride, column stride.
@@ -136,16 +201,17 @@ fn measure<T: tensor::Float>(
         Par::Threads
     };
     println!(
-        "\n{} · {} thread(s) · {} · GFLOP/s",
+        "\n{} · {} thread(s) · {} · GFLOP/s\n",
         T::DTYPE,
         threads,
         level.name()
     );
-    print!("{:<26}{:>18}{:>10}", "", "m × k × n", "tensor");
+    print!("| product | m × k × n | Tapir |");
     for (name, _) in peers {
-        print!("{name:>16}");
+        print!(" {name} |");
     }
-    println!("{:>14}", "of the best");
+    println!(" of the best |");
+    println!("|---|---|{}", "---|".repeat(peers.len() + 2));
     for Case {
         name,
         size,
@@ -153,9 +219,9 @@ fn measure<T: tensor::Float>(
     } in CASES.iter().filter(|case| case.name.contains(filter))
     {
         let [m, k, n] = *size;
-        let a: Vec<T> = noise(m * k).into_iter().map(T::from_f64).collect();
-        let b: Vec<T> = noise(k * n).into_iter().map(T::from_f64).collect();
-        let mut c = vec![T::ZERO; m * n];
+        let operand = |len| Aligned::new(noise(len).into_iter().map(T::from_f64), T::ZERO);
+        let (mut a, mut b, mut c) = (operand(m * k), operand(k * n), operand(m * n));
+        let (a, b, c) = (a.numbers(), b.numbers(), c.numbers());
         let strides = |[rows, columns]: [usize; 2], transposed: bool| match transposed {
             false => [columns as isize, 1],
             true => [1, rows as isize],
@@ -166,8 +232,8 @@ fn measure<T: tensor::Float>(
         );
         let ours = |c: &mut [T]| {
             gemm(
-                MatrixRef::new(&a, 0, [m, k], sa).unwrap(),
-                MatrixRef::new(&b, 0, [k, n], sb).unwrap(),
+                MatrixRef::new(a, 0, [m, k], sa).unwrap(),
+                MatrixRef::new(b, 0, [k, n], sb).unwrap(),
                 MatrixMut::row_major(c, [m, n]).unwrap(),
                 Accum::Replace,
                 Epilogue::NONE,
@@ -176,47 +242,43 @@ fn measure<T: tensor::Float>(
             )
             .unwrap();
         };
-        let mut best = vec![Duration::MAX; 1 + peers.len()];
+        let mut times = vec![Vec::new(); 1 + peers.len()];
         let flops = 2.0 * m as f64 * k as f64 * n as f64;
-        // Repetitions to a sample of at least a few microseconds, samples to a few tenths of a
-        // second, at least seven.
+        // Repetitions to a sample of at least a few microseconds, samples to half a second, at
+        // least seven.
         let repetitions = (2e5 / flops).ceil().max(1.0) as u32;
         let start = Instant::now();
         let mut rounds = 0;
-        while rounds < 7 || start.elapsed() < Duration::from_millis(250) && rounds < 2000 {
+        while rounds < 7 || start.elapsed() < Duration::from_millis(500) && rounds < 4000 {
             rounds += 1;
-            for (which, best) in best.iter_mut().enumerate() {
+            for (which, times) in times.iter_mut().enumerate() {
                 let start = clock(threads);
                 for _ in 0..repetitions {
                     match which {
-                        0 => ours(&mut c),
+                        0 => ours(c),
                         _ => {
                             let a = (a.as_ptr(), sa[0], sa[1]);
                             let b = (b.as_ptr(), sb[0], sb[1]);
                             peers[which - 1].1(*size, c.as_mut_ptr(), a, b);
                         }
                     }
-                    black_box(&mut c);
+                    black_box(&mut *c);
                 }
                 let time = clock(threads) - start;
-                *best = time.div_f64(f64::from(repetitions)).min(*best);
+                times.push(time.div_f64(f64::from(repetitions)));
             }
         }
-        let rates: Vec<f64> = best.iter().map(|t| flops / t.as_nanos() as f64).collect();
-        print!(
-            "{name:<26}{:>18}{:>10.1}",
-            format!("{m} × {k} × {n}"),
-            rates[0]
-        );
-        for rate in &rates[1..] {
-            print!("{rate:>16.1}");
+        let rate = |times: &mut Vec<Duration>| {
+            times.sort();
+            flops / times[times.len() / 4].as_secs_f64() / 1e9
+        };
+        let rates: Vec<f64> = times.iter_mut().map(rate).collect();
+        print!("| {name} | {m} × {k} × {n} |");
+        for rate in &rates {
+            print!(" {rate:.1} |");
         }
         let others = rates[1..].iter().copied().fold(0.0, f64::max);
-        println!(
-            "{:>13.2}{}",
-            rates[0] / others,
-            if rates[0] < others { "↓" } else { " " }
-        );
+        println!(" {:.2} |", rates[0] / others);
     }
 }
 
