@@ -18,7 +18,7 @@ use crate::conv::windows::{Windows, for_windows};
 use crate::error::Result;
 use crate::matmul::with_scratch;
 use crate::parallel::BLOCK;
-use crate::simd::{Level, Real};
+use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
 use crate::storage::Buffer;
 
 /// Parts that the sum is cut into, at most.
@@ -38,7 +38,8 @@ const NEAR_SUMS: usize = 16 << 10;
 /// second-level cache of 1 MiB.
 const NEAR_BLOCK: usize = 64 << 10;
 
-/// `dw[ky, kx, ci, co] = Σ x[n, oy·s + ky·d − before, …, ci] · dy[n, oy, ox, co]`; overwrites `dw`.
+/// `dw[ky, kx, ci, co] = Σ x[n, oy·s + ky·d − before, …, ci] · dy[n, oy, ox, co]`; overwrites `dw`, and
+/// `db`, unless that is empty, by `Σ dy` over all pixels. Returns whether it did the latter.
 pub(super) fn filter_gradient<T: Real>(
     params: &Conv2dParams,
     execution: Execution,
@@ -46,16 +47,18 @@ pub(super) fn filter_gradient<T: Real>(
     x: &[T],
     dy: &[T],
     dw: &mut [T],
-) -> Result<()> {
+    db: &mut [T],
+) -> Result<bool> {
     if dw.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     if dy.is_empty() {
         dw.fill(T::ZERO);
-        return Ok(());
+        return Ok(false);
     }
     if patches == Patches::Depthwise {
-        return depthwise::filter_gradient(params, execution, x, dy, dw);
+        depthwise::filter_gradient(params, execution, x, dy, dw)?;
+        return Ok(false);
     }
     let par = execution.par;
     let correlation = Correlation::forward(params);
@@ -69,7 +72,9 @@ pub(super) fn filter_gradient<T: Real>(
         dy,
         dy_shape: output_image(params),
     };
-    let part_len = correlation.groups * panels.len();
+    let filters_len = correlation.groups * panels.len();
+    // The filters' sums, then the bias'.
+    let part_len = filters_len + db.len();
     let blocks = sum.blocks(params.batch);
     let parts = (MOST_PARTS.min(blocks.count)).min((PARTS_LEN / part_len).max(1));
     let mut sums = Buffer::unspecified("conv2d_filter_gradient", parts * part_len)?;
@@ -81,26 +86,44 @@ pub(super) fn filter_gradient<T: Real>(
     let task_len = units.div_ceil(MOST_PARTS / parts) * unit_len;
     par.for_chunks(sums.as_mut_slice(), part_len, |part, sums| {
         let bounds = |part| part * blocks.count / parts;
-        par.for_chunks(sums, task_len, |task, sums| {
-            sums.fill(T::ZERO);
+        let blocks = || (bounds(part)..bounds(part + 1)).map(|i| blocks.block(i));
+        let (filters, bias) = sums.split_at_mut(filters_len);
+        let add = |task: usize, block: &Block, sums: &mut [T]| {
             let pieces = Pieces {
                 panels,
                 start: task * task_len,
                 end: task * task_len + sums.len(),
             };
-            for block in (bounds(part)..bounds(part + 1)).map(|i| blocks.block(i)) {
-                sum.count(&block, &pieces);
-                match patches {
-                    Patches::Packed => sum.add_packed(&block, &pieces, sums),
-                    Patches::InPlace | Patches::Depthwise => {
-                        sum.add_in_place(&block, &pieces, sums);
-                    }
-                }
+            sum.count(block, &pieces);
+            match patches {
+                Patches::Packed => sum.add_packed(block, &pieces, sums),
+                Patches::InPlace | Patches::Depthwise => sum.add_in_place(block, &pieces, sums),
             }
-        });
+        };
+        bias.fill(T::ZERO);
+        if task_len >= filters_len {
+            filters.fill(T::ZERO);
+            for block in blocks() {
+                add(0, &block, filters);
+                // While the block is still near.
+                sum.add_bias(&block, bias);
+            }
+        } else {
+            par.for_chunks(filters, task_len, |task, sums| {
+                sums.fill(T::ZERO);
+                blocks().for_each(|block| add(task, &block, sums));
+            });
+            blocks().for_each(|block| sum.add_bias(&block, bias));
+        }
     });
-    add_parts(execution, &correlation, &panels, sums.as_slice(), dw);
-    Ok(())
+    let sums = sums.as_slice();
+    add_parts(execution, &correlation, &panels, (sums, part_len), dw);
+    db.fill(T::ZERO);
+    for part in sums.chunks_exact(part_len) {
+        let bias = &part[filters_len..];
+        db.iter_mut().zip(bias).for_each(|(to, from)| *to += *from);
+    }
+    Ok(!db.is_empty())
 }
 
 /// `dw = Σ parts`, from panels back to rows of filters.
@@ -108,10 +131,9 @@ fn add_parts<T: Real>(
     execution: Execution,
     correlation: &Correlation,
     panels: &Panels,
-    parts: &[T],
+    (parts, part_len): (&[T], usize),
     dw: &mut [T],
 ) {
-    let part_len = correlation.groups * panels.len();
     let channels = correlation.groups * correlation.targets;
     let rows = (BLOCK / channels).max(1);
     execution.par.for_chunks(dw, rows * channels, |i, dw| {
@@ -219,6 +241,21 @@ impl<T: Real> Sum<'_, T> {
         let pixels = [block.images.len(), block.rows.len(), self.dy_shape.width];
         let [images, rows, across] = pixels;
         count_multiplications([images, rows, across, self.correlation.patch(), columns]);
+    }
+
+    /// Adds the sums of the gradient in one block to `bias`, which may be empty.
+    fn add_bias(&self, block: &Block, bias: &mut [T]) {
+        if bias.is_empty() {
+            return;
+        }
+        let row_len = self.dy_shape.row_len();
+        for image in block.images.clone() {
+            for row in block.rows.clone() {
+                let start = (image * self.dy_shape.height + row) * row_len;
+                let pixels = &self.dy[start..start + row_len];
+                dispatch(self.level, AddPixels { pixels, bias });
+            }
+        }
     }
 
     /// Adds the products of one block, its patches read in place.
@@ -419,4 +456,39 @@ struct Gradient {
     columns: Range<usize>,
     first_channel: usize,
     width: usize,
+}
+
+/// Adds to `bias` the sum of `pixels`, which have as many channels.
+struct AddPixels<'a, T> {
+    pixels: &'a [T],
+    bias: &'a mut [T],
+}
+
+impl<T: Real> Kernel for AddPixels<'_, T> {
+    type Scalar = T;
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        // Chains of additions that do not wait for each other.
+        const CHAINS: usize = 4;
+        let lanes = T::Vector::<S>::LANES;
+        let channels = self.bias.len();
+        for first in (0..channels).step_by(lanes) {
+            let columns = first..(first + lanes).min(channels);
+            let load = |pixel: &[T]| T::Vector::<S>::load_partial(simd, &pixel[columns.clone()]);
+            let mut sums = [T::Vector::<S>::zero(simd); CHAINS];
+            let mut several = self.pixels.chunks_exact(CHAINS * channels);
+            for pixels in several.by_ref() {
+                for (sum, pixel) in sums.iter_mut().zip(pixels.chunks_exact(channels)) {
+                    *sum = *sum + load(pixel);
+                }
+            }
+            let [a, b, c, d] = sums;
+            let mut sum = (a + b) + (c + d);
+            for pixel in several.remainder().chunks_exact(channels) {
+                sum = sum + load(pixel);
+            }
+            (load(self.bias) + sum).store_partial(&mut self.bias[columns]);
+        }
+    }
 }

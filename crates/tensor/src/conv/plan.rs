@@ -471,7 +471,7 @@ fn filter_gradient<T: Real + Compiled>(
     plan.count(params);
     match plan {
         Plan::Patches(patches) => {
-            filter_gradient::filter_gradient(params, execution, patches, x, dy, dw)?;
+            return filter_gradient::filter_gradient(params, execution, patches, x, dy, dw, db);
         }
         Plan::Product => product::filter_gradient(params, execution, x, dy, dw)?,
         Plan::Winograd(_, kernels) => {
