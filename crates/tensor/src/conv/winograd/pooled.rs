@@ -53,10 +53,11 @@ impl<T: Real, M: Minimal> TileTransform for StorePooledOutput<'_, T, M> {
         let start = (y * shape.width + x) * channels;
         let end = start + ((rows - 1) * shape.width + columns) * channels;
         let target = self.target.values[start..end].as_mut_ptr();
-        let positions = match &mut self.target.positions {
-            Some(positions) => Some(positions[start..end].as_mut_ptr()),
-            None => None,
-        };
+        let positions = &mut self.target.positions;
+        let positions = positions.as_mut().map(
+            #[inline(always)]
+            |positions| positions[start..end].as_mut_ptr(),
+        );
         for channel in (0..channels).step_by(lanes) {
             let count = (channels - channel).min(lanes);
             let outputs = self.products.outputs::<S, D, A>(simd, tile, channel, count);
