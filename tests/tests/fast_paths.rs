@@ -1,5 +1,6 @@
 //! Which paths a training step of the creatures network takes, by counters: its convolutions run by
-//! the fast algorithms, and its steps ask the system for no memory after the first.
+//! the fast algorithms, and its steps ask the system for no memory after the first. Predictions
+//! transform filters no more after the second.
 //!
 //! One test, alone in its process: the counters belong to the whole of it.
 
@@ -35,6 +36,9 @@ fn steps_take_the_fast_paths(size: usize, most_multiplications: f64) -> nn::Resu
         assert_eq!(after.im2col, before.im2col, "{place}");
         assert_eq!(after.winograd_2x2, before.winograd_2x2, "{place}");
         assert_eq!(after.depthwise, before.depthwise, "{place}");
+        // Once for each but the gradients of filters: they are written after each step.
+        let transforms = after.filter_transforms - before.filter_transforms;
+        assert_eq!(transforms, 6, "{place}");
         // The trace tells of the same choices.
         let told = |name| {
             spans
@@ -53,6 +57,12 @@ fn steps_take_the_fast_paths(size: usize, most_multiplications: f64) -> nn::Resu
         assert!(ratio <= most_multiplications, "{ratio} at {place}");
 
         assert_eq!(memory_statistics().fresh, fresh, "a buffer, at {place}");
+    }
+    for expected in [3, 3, 0, 0] {
+        let before = conv_statistics().filter_transforms;
+        model.predict(&x)?;
+        let transforms = conv_statistics().filter_transforms - before;
+        assert_eq!(transforms, expected, "size {size}");
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! Recycled memory is never cleared unless asked: every bit pattern of the numeric types is a
 //! value, so old contents are unspecified but sound.
 
+mod kept;
 mod pool;
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
@@ -15,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::element::Element;
 use crate::error::{Error, Result};
+pub(crate) use kept::Kept;
 use pool::Pool;
 
 /// Eight-byte words inside a buffer: numbers and other tiny tensors need no memory elsewhere.
@@ -32,6 +34,7 @@ const SMALLEST_POOLED: usize = 2048;
 pub(crate) struct Buffer<T: Element> {
     len: usize,
     memory: Memory<T>,
+    kept: Kept,
     owns: PhantomData<T>,
 }
 
@@ -82,11 +85,7 @@ impl<T: Element> Buffer<T> {
         let (len, capacity) = (vec.len(), vec.capacity());
         // SAFETY: a `Vec`'s pointer is never null.
         let start = unsafe { NonNull::new_unchecked(vec.as_mut_ptr()) };
-        Buffer {
-            len,
-            memory: Memory::Vec { start, capacity },
-            owns: PhantomData,
-        }
+        Self::over(Memory::Vec { start, capacity }, len)
     }
 
     /// Memory for `len` elements, initialised to some bytes; `true` if those are fresh zeros.
@@ -96,9 +95,7 @@ impl<T: Element> Buffer<T> {
                 // The words must hold elements at their alignment, and elements must not be empty.
                 assert!(align_of::<T>() <= align_of::<u64>() && size_of::<T>() > 0);
             }
-            let memory = Memory::Inline([0; INLINE_WORDS]);
-            let owns = PhantomData;
-            return Ok((Buffer { len, memory, owns }, true));
+            return Ok((Self::over(Memory::Inline([0; INLINE_WORDS]), len), true));
         }
         let too_large = || {
             Error::size(operation, "memory for the result could not be allocated")
@@ -121,9 +118,17 @@ impl<T: Element> Buffer<T> {
             }
         };
         let start = start.cast();
-        let memory = Memory::Pool { start, bytes };
-        let owns = PhantomData;
-        Ok((Buffer { len, memory, owns }, fresh))
+        Ok((Self::over(Memory::Pool { start, bytes }, len), fresh))
+    }
+
+    /// The `len` elements in `memory`.
+    fn over(memory: Memory<T>, len: usize) -> Self {
+        Buffer {
+            len,
+            memory,
+            kept: Kept::nothing(),
+            owns: PhantomData,
+        }
     }
 
     #[inline]
@@ -134,12 +139,19 @@ impl<T: Element> Buffer<T> {
         }
     }
 
+    /// Where to write: what is kept of the contents is forgotten.
     #[inline]
     fn start_mut(&mut self) -> *mut T {
+        self.kept.forget();
         match &mut self.memory {
             Memory::Inline(words) => words.as_mut_ptr().cast(),
             Memory::Pool { start, .. } | Memory::Vec { start, .. } => start.as_ptr(),
         }
+    }
+
+    /// Room for what is computed from the contents, until they are written.
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! Counters of convolutions. Alone in its process: the counters belong to the whole of it.
 
-use tensor::{Conv2dOptions, ConvStatistics, Padding, Tensor, conv_statistics};
+use tensor::{Conv2dOptions, ConvStatistics, Padding, Pool2dOptions, Tensor, conv_statistics};
 
 /// What `work` adds to the counters.
 fn counted(work: impl FnOnce()) -> ConvStatistics {
@@ -15,6 +15,7 @@ fn counted(work: impl FnOnce()) -> ConvStatistics {
     after.winograd_2x2 -= before.winograd_2x2;
     after.depthwise -= before.depthwise;
     after.product -= before.product;
+    after.filter_transforms -= before.filter_transforms;
     after
 }
 
@@ -31,6 +32,41 @@ fn all_directions(input: [usize; 4], filters: [usize; 4], options: Conv2dOptions
 fn winograd_and_products_do_their_share() {
     winograd_does_its_quarter_of_the_multiplications();
     pointwise_convolutions_are_products();
+    filters_are_transformed_twice_and_then_kept();
+}
+
+fn filters_are_transformed_twice_and_then_kept() {
+    let options = Conv2dOptions::new();
+    let x = Tensor::<f32>::ones([1, 20, 20, 32]).unwrap();
+    let mut w = Tensor::ones([3, 3, 32, 64]).unwrap();
+    let (bias, pool) = (Tensor::ones([64]).unwrap(), Pool2dOptions::new([2, 2]));
+    let transforms = |work: &dyn Fn()| counted(work).filter_transforms;
+    for _ in 0..3 {
+        let predict = || drop(x.conv2d(&w, &options).unwrap());
+        // Who writes after each use, as training does, keeps nothing.
+        assert_eq!(transforms(&predict), 1);
+        w.make_mut()[0] += 1.0;
+        let predict = || drop(x.conv2d(&w, &options).unwrap());
+        assert_eq!([(); 4].map(|()| transforms(&predict)), [1, 1, 0, 0]);
+        // Another operation has the same filters.
+        let pooled = || {
+            drop(
+                x.conv2d_relu_max_pool2d(&w, &bias, &options, &pool)
+                    .unwrap(),
+            )
+        };
+        assert_eq!(transforms(&pooled), 0);
+        let dy = x.conv2d(&w, &options).unwrap();
+        let gradient = || drop(dy.conv2d_input_gradient(&w, x.shape(), &options).unwrap());
+        assert_eq!([(); 3].map(|()| transforms(&gradient)), [1; 3]);
+        assert_eq!(transforms(&predict), 0);
+        w.make_mut()[0] += 1.0;
+    }
+    // Filters that leave the cache anyway.
+    let x = Tensor::<f32>::ones([1, 20, 20, 192]).unwrap();
+    let w = Tensor::ones([3, 3, 192, 192]).unwrap();
+    let predict = || drop(x.conv2d(&w, &options).unwrap());
+    assert_eq!([(); 3].map(|()| transforms(&predict)), [1; 3]);
 }
 
 fn pointwise_convolutions_are_products() {

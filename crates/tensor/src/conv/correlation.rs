@@ -243,7 +243,7 @@ impl Correlation {
 
 /// How a matrix of `depth` rows is cut into panels of columns, each stored row by row and filled
 /// up to whole vectors.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Panels {
     depth: usize,
     columns: usize,

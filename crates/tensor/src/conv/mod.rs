@@ -12,6 +12,7 @@ mod correlation;
 mod depthwise;
 mod direct;
 mod filter_gradient;
+mod filters;
 mod im2col;
 mod job;
 mod microkernel;

@@ -1,5 +1,6 @@
 //! Convolution on tensors: shapes are checked here, kernels get slices.
 
+use crate::conv::filters::Filters;
 use crate::conv::job::Execution;
 use crate::conv::params::{Conv2dOptions, Conv2dParams};
 use crate::error::{Error, Result};
@@ -76,7 +77,8 @@ impl<T: Float> Tensor<T> {
         };
         build(operation, params.output_shape(), |out| {
             let execution = Execution::best();
-            (T::kernels().conv.forward)(&params, execution, slice(&x), slice(&w), epilogue, out)
+            let (x, w) = (slice(&x), Filters::of(&w));
+            (T::kernels().conv.forward)(&params, execution, x, w, epilogue, out)
         })
     }
 

@@ -3,6 +3,7 @@
 use crate::conv::correlation::Correlation;
 use crate::conv::depthwise::is_depthwise;
 use crate::conv::filter_gradient;
+use crate::conv::filters::Filters;
 use crate::conv::job::{self, Execution, ImageShape, Patches, input_image, output_image};
 use crate::conv::params::{Conv2dParams, ConvAlgorithm, ConvDirection};
 use crate::conv::product;
@@ -39,10 +40,17 @@ pub(crate) struct ConvKernels<T: 'static> {
 }
 
 /// Parameters, input, filters, epilogue, output.
-type Forward<T> = fn(&Conv2dParams, Execution, &[T], &[T], Epilogue<'_, T>, &mut [T]) -> Result<()>;
+type Forward<T> =
+    fn(&Conv2dParams, Execution, &[T], Filters<'_, T>, Epilogue<'_, T>, &mut [T]) -> Result<()>;
 /// As [`Forward`]; returns whether it ran.
-type ForwardPooled<T> =
-    fn(&Conv2dParams, Execution, &[T], &[T], Epilogue<'_, T>, Target<'_, T>) -> Result<bool>;
+type ForwardPooled<T> = fn(
+    &Conv2dParams,
+    Execution,
+    &[T],
+    Filters<'_, T>,
+    Epilogue<'_, T>,
+    Target<'_, T>,
+) -> Result<bool>;
 /// Parameters, output's gradient, filters, gate, input's gradient.
 type InputGradient<T> =
     fn(&Conv2dParams, Execution, &[T], &[T], Option<&[T]>, &mut [T]) -> Result<()>;
@@ -299,7 +307,7 @@ fn forward<T: Real + Compiled>(
     params: &Conv2dParams,
     execution: Execution,
     x: &[T],
-    w: &[T],
+    w: Filters<'_, T>,
     epilogue: Epilogue<'_, T>,
     out: &mut [T],
 ) -> Result<()> {
@@ -308,9 +316,9 @@ fn forward<T: Real + Compiled>(
     plan.count(params);
     let kernels = match plan {
         Plan::Patches(patches) => {
-            return job::forward(params, execution, patches, x, w, epilogue, out);
+            return job::forward(params, execution, patches, x, w.values, epilogue, out);
         }
-        Plan::Product => return product::forward(params, execution, x, w, epilogue, out),
+        Plan::Product => return product::forward(params, execution, x, w.values, epilogue, out),
         Plan::Winograd(_, kernels) => kernels,
     };
     let batch = params.batch;
@@ -334,7 +342,7 @@ fn forward_pooled<T: Real + Compiled>(
     params: &Conv2dParams,
     execution: Execution,
     x: &[T],
-    w: &[T],
+    w: Filters<'_, T>,
     epilogue: Epilogue<'_, T>,
     out: Target<'_, T>,
 ) -> Result<bool> {
@@ -414,7 +422,7 @@ fn input_gradient_in_tiles<T: Real>(
         params.batch,
         task.shapes,
         dy,
-        w,
+        w.into(),
         Epilogue::NONE,
         gate.map_or(Ending::Store, Ending::Gate),
         Target::values(dx),

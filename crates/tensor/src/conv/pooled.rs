@@ -1,5 +1,6 @@
 //! Convolution, ReLU and max pooling as one operation.
 
+use crate::conv::filters::Filters;
 use crate::conv::job::Execution;
 use crate::conv::ops::{checked_bias, slice};
 use crate::conv::params::{Conv2dOptions, Conv2dParams};
@@ -151,7 +152,8 @@ fn on_the_way<T: Float>(
     };
     let kernel = T::kernels().conv.forward_pooled;
     let execution = Execution::best();
-    let done = kernel(&params, execution, slice(&x), slice(&w), epilogue, target)?;
+    let w = Filters::of(&w);
+    let done = kernel(&params, execution, slice(&x), w, epilogue, target)?;
     Ok(done.then(|| {
         let positions = positions.map(|positions| Tensor::from_buffer(positions, shape.clone()));
         (Tensor::from_buffer(values, shape), positions)

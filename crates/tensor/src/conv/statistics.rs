@@ -26,6 +26,10 @@ pub struct ConvStatistics {
     /// … as matrix products, one for each tap, for 1×1 kernels and gradients of many filters. Where
     /// an algorithm is named, it belongs to [`ConvAlgorithm::Im2col`](crate::ConvAlgorithm::Im2col).
     pub product: u64,
+    /// Transforms of filters for Winograd's algorithm, forward and for gradients with respect to
+    /// inputs. From the second convolution with the same filters on, those of up to 2²⁰ numbers are kept
+    /// until the filters are written.
+    pub filter_transforms: u64,
 }
 
 /// One of the fields of [`ConvStatistics`].
@@ -39,9 +43,10 @@ pub(super) enum Counter {
     Winograd2x2,
     Depthwise,
     Product,
+    FilterTransforms,
 }
 
-static COUNTERS: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
+static COUNTERS: [AtomicU64; 9] = [const { AtomicU64::new(0) }; 9];
 
 /// Adds to a counter.
 pub(super) fn count(counter: Counter, amount: u64) {
@@ -81,5 +86,6 @@ pub fn conv_statistics() -> ConvStatistics {
         winograd_2x2: read(Counter::Winograd2x2),
         depthwise: read(Counter::Depthwise),
         product: read(Counter::Product),
+        filter_transforms: read(Counter::FilterTransforms),
     }
 }

@@ -79,7 +79,7 @@ impl<T: Real + Compiled> Problem<T> {
             &params,
             execution,
             &self.x,
-            &self.w,
+            self.w[..].into(),
             Epilogue::NONE,
             &mut out,
         )
@@ -450,7 +450,12 @@ fn bias_and_relu_are_applied_at_the_end() {
                     relu: true,
                 };
                 (f32::kernels().conv.forward)(
-                    &params, execution, &problem.x, &problem.w, epilogue, &mut out,
+                    &params,
+                    execution,
+                    &problem.x,
+                    problem.w[..].into(),
+                    epilogue,
+                    &mut out,
                 )
                 .unwrap();
                 for (i, (&result, plain)) in out.iter().zip(&problem.out).enumerate() {

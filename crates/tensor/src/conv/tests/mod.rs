@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod grid;
+mod kept;
 mod oracle;
 mod pooled;
 mod tensors;

@@ -88,7 +88,7 @@ fn every_level_pools_and_keeps_nan() {
         let par = Par::Sequential;
         let execution = Execution { par, level };
         let mut whole = vec![0.0; params.output_shape().elements()];
-        (kernels.forward)(&params, execution, &x, &w, epilogue, &mut whole).unwrap();
+        (kernels.forward)(&params, execution, &x, w[..].into(), epilogue, &mut whole).unwrap();
         let whole = Tensor::from_vec(whole, params.output_shape()).unwrap();
         let pool = Pool2dOptions::new([2, 2]);
         let (expected, PoolIndices::Small(expected_positions)) =
@@ -104,7 +104,7 @@ fn every_level_pools_and_keeps_nan() {
                 positions: with_positions.then_some(&mut positions[..]),
             };
             let pooled = kernels.forward_pooled;
-            assert!(pooled(&params, execution, &x, &w, epilogue, target).unwrap());
+            assert!(pooled(&params, execution, &x, w[..].into(), epilogue, target).unwrap());
             assert!(found.iter().any(|y| y.is_nan()) && found.iter().any(|y| y.is_finite()));
             let bits = |y: &f32| if y.is_nan() { u32::MAX } else { y.to_bits() };
             let expected = expected.to_vec();

@@ -1,9 +1,13 @@
 //! `U = G g Gᵀ` and back: filters at all points.
 
 use std::marker::PhantomData;
+use std::ops::Deref;
 
 use crate::conv::correlation::{Correlation, Panel, Panels};
+use crate::conv::filters::Filters;
 use crate::conv::job::Execution;
+use crate::conv::statistics::{Counter, count};
+use crate::conv::winograd::NEAR_FILTERS;
 use crate::conv::winograd::minimal::Minimal;
 use crate::conv::winograd::tile::{both_axes, matrix_len};
 use crate::error::Result;
@@ -15,7 +19,7 @@ const TAPS: usize = 3;
 
 /// Where filters at all points lie: panel by panel, and in each a matrix of a row for each source
 /// channel for each point.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PointPanels {
     panels: Panels,
     channels: usize,
@@ -75,14 +79,75 @@ impl PointPanels {
     }
 }
 
+/// Filters at all points.
+pub(super) struct PointFilters<T: Real> {
+    level: Level,
+    pub(super) panels: PointPanels,
+    pub(super) values: Buffer<T>,
+}
+
+/// [`PointFilters`] that are kept beside the filters' memory, or of one call.
+pub(super) enum Lent<'a, T: Real> {
+    Kept(&'a PointFilters<T>),
+    Once(PointFilters<T>),
+}
+
+impl<T: Real> Deref for Lent<'_, T> {
+    type Target = PointFilters<T>;
+
+    fn deref(&self) -> &PointFilters<T> {
+        match self {
+            Lent::Kept(filters) => filters,
+            Lent::Once(filters) => filters,
+        }
+    }
+}
+
+impl<T: Real> PointFilters<T> {
+    /// Those of the filters `w` of `correlation`. They are kept from the second time on, forward and
+    /// if they are near: training writes its filters after each forward pass.
+    pub(super) fn of<'a, M: Minimal>(
+        operation: &str,
+        execution: Execution,
+        correlation: &Correlation,
+        w: Filters<'a, T>,
+    ) -> Result<Lent<'a, T>> {
+        let level = execution.level;
+        let panels = PointPanels::new::<T, M>(level, correlation.channels, correlation.targets);
+        let transform = || {
+            let values =
+                transform_filters::<T, M>(operation, execution, correlation, &panels, w.values)?;
+            Ok(PointFilters {
+                level,
+                panels,
+                values,
+            })
+        };
+        let is_near = panels.len::<T>() <= NEAR_FILTERS;
+        let Some(kept) = w.kept.filter(|_| is_near && !correlation.transposed) else {
+            return transform().map(Lent::Once);
+        };
+        if kept.is_wanted() {
+            kept.keep(transform()?);
+        }
+        // Others may have been kept: by another thread, of another level or tile.
+        let fits = |filters: &&Self| filters.level == level && filters.panels == panels;
+        match kept.get().filter(fits) {
+            Some(filters) => Ok(Lent::Kept(filters)),
+            None => transform().map(Lent::Once),
+        }
+    }
+}
+
 /// `U = G g Gᵀ` of the filters `w` of `correlation`.
-pub(super) fn transform_filters<T: Real, M: Minimal>(
+fn transform_filters<T: Real, M: Minimal>(
     operation: &str,
     execution: Execution,
     correlation: &Correlation,
     panels: &PointPanels,
     w: &[T],
 ) -> Result<Buffer<T>> {
+    count(Counter::FilterTransforms, 1);
     let Execution { par, level } = execution;
     let mut u = Buffer::unspecified(operation, panels.len::<T>())?;
     let by_tap = correlation.panels::<T>(level);

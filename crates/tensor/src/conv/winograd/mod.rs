@@ -37,6 +37,7 @@ use std::marker::PhantomData;
 
 use crate::conv::ahead::Ahead;
 use crate::conv::correlation::Correlation;
+use crate::conv::filters::Filters;
 use crate::conv::job::{Execution, ImageShape};
 use crate::conv::microkernel::{Finish, Loop, Repeat, Strip, lanes};
 use crate::conv::params::Conv2dParams;
@@ -47,7 +48,7 @@ use crate::simd::{Level, Real, dispatch};
 
 use chunk::{Chunk, TileAxis};
 pub(super) use filter_gradient::{FilterGradient, filter_gradient};
-use filters::{PointPanels, transform_filters};
+use filters::{PointFilters, PointPanels};
 use image::{Plain, TiledImage};
 pub(crate) use image::{PooledGradient, Source};
 use input::TransformInput;
@@ -172,7 +173,7 @@ pub(super) type Correlate<T> = fn(
     usize,
     [ImageShape; 2],
     Source<'_, T>,
-    &[T],
+    Filters<'_, T>,
     Epilogue<'_, T>,
     Ending<'_, T>,
     Target<'_, T>,
@@ -199,7 +200,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
     batch: usize,
     [source_shape, target_shape]: [ImageShape; 2],
     source: Source<'_, T>,
-    w: &[T],
+    w: Filters<'_, T>,
     epilogue: Epilogue<'_, T>,
     ending: Ending<'_, T>,
     target: Target<'_, T>,
@@ -209,8 +210,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
     }
     let Execution { par, level } = execution;
     let channels = correlation.channels;
-    let panels = PointPanels::new::<T, M>(level, channels, correlation.targets);
-    let u = transform_filters::<T, M>(operation, execution, correlation, &panels, w)?;
+    let u = PointFilters::of::<M>(operation, execution, correlation, w)?;
     let whole = |channels: usize| channels.next_multiple_of(lanes::<T>(level));
     let layer = Layer::<T, M> {
         level,
@@ -219,8 +219,8 @@ pub(super) fn correlate<T: Real, M: Minimal>(
         target_shape,
         origin: [correlation.rows.offset, correlation.columns.offset],
         widths: [whole(channels), whole(correlation.targets)],
-        panels,
-        u: u.as_slice(),
+        panels: u.panels,
+        u: u.values.as_slice(),
         epilogue,
         ending,
         tiling: PhantomData,
