@@ -147,13 +147,8 @@ impl<T: Real> Product<'_, T> {
 
     /// Packs blocks of depth of A: one block after the other, the panels of each side by side.
     fn pack_left(&self, blocks: &Range<usize>, mut left: &mut [T]) {
-        let mut parts: SmallVec<[_; 8]> = SmallVec::with_capacity(blocks.len());
-        for block in blocks.clone() {
-            let depth = self.grid.depth_blocks.range(block);
-            let (part, rest) = left.split_at_mut(depth.len() * self.grid.m);
-            left = rest;
-            parts.push((depth, part));
-        }
+        // So many at a time that threads share them, and that the list needs no memory of its own.
+        const AT_ONCE: usize = 32;
         let pack = |(depth, part): &mut (Range<usize>, &mut [T])| {
             dispatch(
                 self.level,
@@ -165,8 +160,17 @@ impl<T: Real> Product<'_, T> {
                 },
             );
         };
-        self.par
-            .for_chunks(&mut parts, 4, |_, parts| parts.iter_mut().for_each(pack));
+        for first in blocks.clone().step_by(AT_ONCE) {
+            let mut parts = SmallVec::<[_; AT_ONCE]>::new();
+            for block in first..(first + AT_ONCE).min(blocks.end) {
+                let depth = self.grid.depth_blocks.range(block);
+                let (part, rest) = left.split_at_mut(depth.len() * self.grid.m);
+                left = rest;
+                parts.push((depth, part));
+            }
+            self.par
+                .for_chunks(&mut parts, 4, |_, parts| parts.iter_mut().for_each(pack));
+        }
     }
 
     /// Computes one tile from packed panels.
