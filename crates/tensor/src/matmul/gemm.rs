@@ -8,7 +8,7 @@ use crate::storage::Buffer;
 use super::blocking::Blocking;
 use super::grid::{Grid, pack_region};
 use super::product::Product;
-use super::{Accum, MatrixMut, MatrixRef, direct, dots, fallback, swap, sweep};
+use super::{Accum, MatrixMut, MatrixRef, direct, dots, fallback, in_parts, swap, sweep};
 
 /// What happens to an element of the product before it is stored.
 #[derive(Clone, Copy, Debug)]
@@ -170,6 +170,9 @@ pub fn gemm<'a, T: Real>(
         }
         if swap::pays(&a, &b) {
             return swap::product(&a, &b, &mut c, accum, epilogue, par, level);
+        }
+        if in_parts::pays(&a, &b) && !dots::pays(&a, &b) {
+            return in_parts::product(&a, &b, &mut c, accum, epilogue, par, level);
         }
         type Way<T> = fn(
             &MatrixRef<'_, T>,

@@ -14,7 +14,8 @@
 //!
 //! # The same bits on any number of threads
 //!
-//! An element of C is the sum over depth blocks, in order, of the sum within the block, in order.
+//! An element of C is the sum over depth blocks, in order, of the sum within the block, in order (and
+//! that over parts, in order, if B is large and has to be read by few rows: `in_parts`).
 //! Blocks depend on the shape, the element type, the layout of the operands and the
 //! [`Level`](crate::Level) alone; tiles, row blocks and threads only decide where an element is
 //! computed, never how.
@@ -25,6 +26,7 @@ mod dots;
 mod fallback;
 mod gemm;
 mod grid;
+mod in_parts;
 mod integer;
 mod matrix;
 mod multiply;

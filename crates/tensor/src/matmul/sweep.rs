@@ -8,8 +8,7 @@ use super::gemm::Epilogue;
 use super::matrix::SharedTarget;
 use super::{Accum, MatrixMut, MatrixRef};
 
-/// Rows of B that are added up in one pass over a row of C, unless they come [`from_memory`]: that is
-/// fastest when it is read line by line in order.
+/// Rows of B that are added up in one pass over a row of C, unless they are read [`line_by_line`].
 const ROWS_AT_ONCE: usize = 8;
 
 /// Whether [`product`] is expected to be the fastest.
@@ -51,10 +50,6 @@ pub(super) fn product<T: Real>(
     };
     let column_blocks = Pieces::new(n, columns_at_once.clamp(256, most));
     let row_blocks = Pieces::new(m, m.div_ceil(tasks));
-    let rows_at_once = match from_memory(b) && m == 1 {
-        true => 1,
-        false => ROWS_AT_ONCE,
-    };
     par.for_each(row_blocks.count() * column_blocks.count(), |task| {
         let kernel = Sweep {
             a,
@@ -64,10 +59,31 @@ pub(super) fn product<T: Real>(
             columns: column_blocks.range(task % column_blocks.count()),
             accum,
             epilogue,
-            rows_at_once,
+            rows_at_once: ROWS_AT_ONCE,
         };
         dispatch(level, kernel);
     });
+}
+
+/// `C = A · B` for a single row of A, on this thread: B is read row after row.
+pub(super) fn line_by_line<T: Real>(
+    a: &MatrixRef<'_, T>,
+    b: &MatrixRef<'_, T>,
+    c: &mut MatrixMut<'_, T>,
+    level: Level,
+) {
+    let columns = 0..c.columns();
+    let kernel = Sweep {
+        a,
+        b,
+        c: c.share(),
+        rows: 0..1,
+        columns,
+        accum: Accum::Replace,
+        epilogue: Epilogue::NONE,
+        rows_at_once: 1,
+    };
+    dispatch(level, kernel);
 }
 
 /// Some rows and columns of the product.
