@@ -312,7 +312,11 @@ impl<T: Float> Op<T> for Conv2dPool {
             indices,
         };
         let wants_all = at.wants(0) && at.wants(1) && at.wants(2);
-        if wants_all && options.reads_pooled_gradients::<T>(&x, &w, &self.pool)? {
+        // A recorded gradient is easier to read, and to derive, in steps.
+        if wants_all
+            && keeps_nothing(&[&at.input(0)?, &at.input(1)?, dy])
+            && options.reads_pooled_gradients::<T>(&x, &w, &self.pool)?
+        {
             return pooled_gradients(at, dy, &options, &pooling);
         }
         let dz = pooling.spread(dy, options.output_shape(&x, &w)?)?;

@@ -37,7 +37,8 @@ pub(super) fn gradients<T: Float>(
     }
 }
 
-/// [`gradients`], all of them, from the gradient of what a pooling made of what they gave.
+/// [`gradients`], all of them and not recorded, from the gradient of what a pooling made of what they
+/// gave.
 pub(super) fn pooled_gradients<T: Float>(
     at: &Backward<'_, T>,
     dy: &Var<T>,
@@ -121,16 +122,11 @@ impl<T: Float> Op<T> for InputGradient<T> {
             Some(gate) => gated(gate, ddx)?,
             None => ddx.clone(),
         };
-        let filters = at.input_shape(1)?;
+        is_spread_out(&self.pooling)?;
         at.gradients()
-            .of(0, || {
-                let ddy = ddx.conv2d(&at.input(1)?, &self.options)?;
-                gather(&self.pooling, ddy)
-            })?
+            .of(0, || ddx.conv2d(&at.input(1)?, &self.options))?
             .of(1, || {
-                let output = self.options.output_shape(&self.input, &filters)?;
-                let dy = spread(&self.pooling, at.input(0)?, output)?;
-                ddx.conv2d_filter_gradient(&dy, &filters, &self.options)
+                ddx.conv2d_filter_gradient(&at.input(0)?, &at.input_shape(1)?, &self.options)
             })
     }
     fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {
@@ -145,19 +141,14 @@ impl<T: Float> Op<T> for InputGradient<T> {
     }
 }
 
-/// `dy` over what was pooled, if it was.
-fn spread<T: Float>(pooling: &Option<Pooling>, dy: Var<T>, input: Shape) -> Result<Var<T>> {
+/// Whether a gradient has a derivative here: one that a pooling has not spread out is not recorded.
+fn is_spread_out(pooling: &Option<Pooling>) -> Result<()> {
     match pooling {
-        Some(pooling) => pooling.spread(&dy, input),
-        None => Ok(dy),
-    }
-}
-
-/// What of `ddy` belongs to the pooling's gradient, if there is one.
-fn gather<T: Float>(pooling: &Option<Pooling>, ddy: Var<T>) -> Result<Var<T>> {
-    match pooling {
-        Some(pooling) => pooling.gather(&ddy),
-        None => Ok(ddy),
+        None => Ok(()),
+        Some(_) => Err(tensor::Error::unsupported(
+            "conv2d",
+            "a gradient that reads a pooling's gradient as it is has no derivative",
+        )),
     }
 }
 
@@ -205,6 +196,7 @@ impl<T: Float> Op<T> for FilterGradient {
         Saves::INPUTS.for_others()
     }
     fn vjp(&self, at: &Backward<'_, T>, ddw: &Var<T>) -> Result<InputGradients<T>> {
+        is_spread_out(&self.pooling)?;
         let (ddw, ddb) = match self.bias {
             true => {
                 let [filters, bias] = split_rows(ddw, &self.filters)?;
@@ -214,18 +206,12 @@ impl<T: Float> Op<T> for FilterGradient {
         };
         at.gradients()
             .of(0, || {
-                let input = at.input_shape(0)?;
-                let output = self.options.output_shape(&input, &self.filters)?;
-                let dy = spread(&self.pooling, at.input(1)?, output)?;
-                dy.conv2d_input_gradient(&ddw, &input, &self.options)
+                let dy = at.input(1)?;
+                dy.conv2d_input_gradient(&ddw, &at.input_shape(0)?, &self.options)
             })?
-            .of(1, || {
-                let x = at.input(0)?;
-                let ddy = match &ddb {
-                    Some(ddb) => x.conv2d_bias(&ddw, ddb, false, &self.options)?,
-                    None => x.conv2d(&ddw, &self.options)?,
-                };
-                gather(&self.pooling, ddy)
+            .of(1, || match &ddb {
+                Some(ddb) => at.input(0)?.conv2d_bias(&ddw, ddb, false, &self.options),
+                None => at.input(0)?.conv2d(&ddw, &self.options),
             })
     }
     fn algorithm(&self, inputs: &[&Shape]) -> Option<&'static str> {

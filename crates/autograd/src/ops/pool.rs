@@ -107,15 +107,6 @@ impl Pooling {
         }
         .apply(&[dy])
     }
-
-    /// The elements at the places that won.
-    pub(super) fn gather<T: Float>(&self, x: &Var<T>) -> Result<Var<T>> {
-        MaxPool2dGather {
-            options: self.options,
-            indices: self.indices.clone(),
-        }
-        .apply(&[x])
-    }
 }
 
 /// The gradients at the places that won.
