@@ -48,8 +48,8 @@ fn chain(length: usize, step: Function) -> Result<Cost> {
     })
 }
 
-/// Bytes of the value of a node: a number, its reference counts, what is kept of it, and where it lies.
-const VALUE: f64 = 64.0;
+/// Bytes of the value of a node: a number, its reference count, and where it lies.
+const VALUE: f64 = 56.0;
 
 #[test]
 fn a_node_takes_256_bytes_and_the_next_one_no_more() {
