@@ -290,6 +290,13 @@ impl Panels {
         }
     }
 
+    /// Where the first row of `column` is stored, and how far apart its rows are.
+    #[inline(always)]
+    pub(super) fn stored(&self, column: usize) -> (usize, usize) {
+        let panel = self.panel(column / self.full);
+        (panel.start + column - panel.first, panel.width)
+    }
+
     /// Numbers that panel `index` takes.
     pub(super) fn panel_len(&self, index: usize) -> usize {
         self.depth * self.panel(index).width

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use crate::conv::correlation::Correlation;
 use crate::conv::depthwise::pixels::{
     Ahead, Channels, Chunk, ChunkShape, Kind, Pixels, Span, Tile, chunks, tiles,
@@ -136,30 +138,43 @@ impl<T: Real> GradientRow<'_, T> {
     fn pass<S: Simd, const TAPS: usize, const STRIDE: usize>(&mut self, simd: S, chunk: Chunk) {
         let lanes = T::Vector::<S>::LANES;
         let all = self.dy_shape.channels;
-        let columns = self.correlation.columns;
-        let downs = self.correlation.rows.taps_of(self.o);
-        let mut ahead = self.next_rows(columns.targets * all.div_ceil(lanes));
+        let (whole, vectors) = (all / lanes, all.div_ceil(lanes));
+        let Correlation { rows, columns, .. } = *self.correlation;
+        let downs = rows.taps_of(self.o);
+        let sources: SmallVec<[&[T]; 8]> = (downs.clone())
+            .map(|down| {
+                self.x_rows
+                    .row((rows.start(self.o) + (down * rows.step) as isize) as usize)
+            })
+            .collect();
+        let taps = Taps {
+            chunk,
+            first_down: downs.start,
+            sources: &sources,
+        };
+        let mut ahead = self.next_rows(columns.targets * vectors);
         for tile in tiles(columns.targets) {
             let span = Span::under(&columns, self.x_shape.width, tile, chunk);
-            for first in (0..all).step_by(lanes) {
-                let count = (all - first).min(lanes);
-                let place = Place {
-                    chunk,
+            let kind = span.kind::<TAPS, STRIDE>(tile);
+            for (vectors, kind) in [(0..whole, kind), (whole..vectors, Kind::Parts)] {
+                let mut place = Place {
                     tile,
                     span,
-                    channels: Channels { first, count },
+                    vectors,
+                    ahead: &mut ahead,
                 };
                 // Constants, each with code of its own.
-                match span.kind::<TAPS, STRIDE>(tile, count == lanes) {
+                match kind {
                     Kind::Whole => {
-                        self.tile::<S, TAPS, STRIDE>(simd, &downs, &place, Kind::Whole);
+                        self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Whole);
                     }
-                    Kind::Edge => self.tile::<S, TAPS, STRIDE>(simd, &downs, &place, Kind::Edge),
+                    Kind::Edge => {
+                        self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Edge);
+                    }
                     Kind::Parts => {
-                        self.tile::<S, TAPS, STRIDE>(simd, &downs, &place, Kind::Parts);
+                        self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Parts);
                     }
                 }
-                ahead.iter_mut().for_each(|ahead| ahead.fetch(tile.count));
             }
         }
     }
@@ -169,51 +184,61 @@ impl<T: Real> GradientRow<'_, T> {
     fn tile<S: Simd, const TAPS: usize, const STRIDE: usize>(
         &mut self,
         simd: S,
-        downs: &Range<usize>,
-        place: &Place,
+        taps: &Taps<'_, T>,
+        place: &mut Place<'_, T>,
         kind: Kind,
     ) {
         let Correlation { rows, columns, .. } = self.correlation;
-        let &Place {
-            chunk,
-            tile,
-            span,
-            channels,
-        } = place;
+        let &mut Place { tile, span, .. } = place;
         let lanes = T::Vector::<S>::LANES;
+        let all = self.dy_shape.channels;
         let row = self.image * self.dy_shape.height + self.o;
-        let dy = &self.dy[row * self.dy_shape.row_len()..];
-        let dy = Pixels::new(dy, self.dy_shape, Span::of(tile), channels);
-        let top = rows.start(self.o);
-        for down in downs.clone() {
-            let y = (top + (down * rows.step) as isize) as usize;
-            let x = self.x_rows.pixels(y, span, channels);
-            let mut sums = [[T::Vector::<S>::zero(simd); CHAINS]; TAPS];
-            // SAFETY: the caller has found the kind of this place, and `dy` has a pixel for each
-            // target.
-            unsafe {
-                x.for_windows::<S, TAPS, STRIDE>(
-                    simd,
-                    tile.count,
-                    kind,
-                    #[inline(always)]
-                    |target, window| {
-                        let dy = dy.load(simd, target, false, kind);
-                        for tap in 0..TAPS {
-                            let sum = &mut sums[tap][target % CHAINS];
-                            *sum = window[tap].mul_add(dy, *sum);
-                        }
-                    },
-                );
+        let dy_row = &self.dy[row * self.dy_shape.row_len()..][..self.dy_shape.row_len()];
+        let in_kernel = rows.taps * columns.taps;
+        for vector in place.vectors.clone() {
+            let first = vector * lanes;
+            let channels = Channels {
+                first,
+                count: if kind == Kind::Parts {
+                    (all - first).min(lanes)
+                } else {
+                    lanes
+                },
+            };
+            let dy = Pixels::new(dy_row, all, Span::of(tile), channels);
+            let first = vector * in_kernel + taps.chunk.first;
+            let known = &mut self.sums[first * lanes..];
+            for (down, source) in taps.sources.iter().enumerate() {
+                let x = Pixels::new(source, self.x_rows.pixel(), span, channels);
+                let mut sums = [[T::Vector::<S>::zero(simd); CHAINS]; TAPS];
+                // SAFETY: the caller has found the kind of this place, and `dy` has a pixel for
+                // each target.
+                unsafe {
+                    x.for_windows::<S, TAPS, STRIDE>(
+                        simd,
+                        tile.count,
+                        kind,
+                        #[inline(always)]
+                        |target, window| {
+                            let dy = dy.load(simd, target, false, kind);
+                            for tap in 0..TAPS {
+                                let sum = &mut sums[tap][target % CHAINS];
+                                *sum = window[tap].mul_add(dy, *sum);
+                            }
+                        },
+                    );
+                }
+                let tap = (taps.first_down + down) * columns.taps;
+                let known = known[tap * lanes..].chunks_exact_mut(lanes);
+                for (known, sum) in known.zip(sums) {
+                    let sum = T::Vector::<S>::load(simd, known) + (sum[0] + sum[1]);
+                    sum.store(known);
+                }
             }
-            let taps = rows.taps * columns.taps;
-            let vector = channels.first / lanes;
-            let first = vector * taps + down * columns.taps + chunk.first;
-            let known = self.sums[first * lanes..].chunks_exact_mut(lanes);
-            for (known, sum) in known.zip(sums) {
-                let sum = T::Vector::<S>::load(simd, known) + (sum[0] + sum[1]);
-                sum.store(known);
-            }
+            place
+                .ahead
+                .iter_mut()
+                .for_each(|ahead| ahead.fetch(tile.count));
         }
     }
 }
@@ -221,10 +246,19 @@ impl<T: Real> GradientRow<'_, T> {
 /// Sums of a tap that are kept apart, as chains of additions.
 const CHAINS: usize = 2;
 
-/// Some targets, in some channels, through some taps.
-struct Place {
+/// The taps of a pass.
+struct Taps<'a, T> {
     chunk: Chunk,
+    /// The first kernel row that lies on the image.
+    first_down: usize,
+    /// The rows under it and the next ones.
+    sources: &'a [&'a [T]],
+}
+
+/// Some targets, in the channels of some vectors.
+struct Place<'a, T> {
     tile: Tile,
     span: Span,
-    channels: Channels,
+    vectors: Range<usize>,
+    ahead: &'a mut [Ahead<T>; 2],
 }

@@ -3,19 +3,25 @@
 //! A tile of neighbouring targets accumulates in registers while the taps pass by, in one vector
 //! of channels after the other: so an image is read and written in the order of its memory.
 
+mod descent;
 mod filter_gradient;
 mod pixels;
 mod source;
 
 use std::ops::Range;
 
-use crate::conv::correlation::{Correlation, Panel};
+use smallvec::SmallVec;
+
+use crate::conv::correlation::Correlation;
 use crate::conv::job::{Block, Job, Step};
+use crate::conv::microkernel::lanes;
 use crate::conv::params::Conv2dParams;
+use crate::matmul::with_scratch;
 use crate::simd::{Kernel, Real, Simd, Vector, dispatch};
 
+use descent::{Descent, descends, pieces, waiting_len};
 pub(super) use filter_gradient::filter_gradient;
-use pixels::{Ahead, Channels, Chunk, ChunkShape, Kind, Span, TILE, Tile, chunks, tiles};
+use pixels::{Ahead, Channels, Chunk, ChunkShape, Kind, Pixels, Span, TILE, Tile, chunks, tiles};
 use source::{Source, rows_under, span, with_rows};
 
 /// Whether each output channel sees the input channel of the same number, and only that.
@@ -29,6 +35,13 @@ pub(super) fn block<T: Real>(job: &Job<'_, T>, block: &Block, target: &mut [T]) 
         return;
     };
     let row_len = job.target_shape.row_len().max(1);
+    let mut first_channel = 0;
+    if job.steps.len() == 1 && block.rows.len() > 1 && descends(&first.correlation) {
+        first_channel = descend(job, first, block, target);
+        if first_channel == job.target_shape.channels {
+            return;
+        }
+    }
     let steps_of = |y: usize| {
         job.steps.iter().flat_map(move |step| {
             let targets = step.correlation.rows.targets_within(&(y..y + 1));
@@ -51,6 +64,7 @@ pub(super) fn block<T: Real>(job: &Job<'_, T>, block: &Block, target: &mut [T]) 
                         image,
                         source: rows.source(under((step, o))),
                         o,
+                        first_channel,
                         target,
                     };
                     dispatch(job.level, row);
@@ -58,6 +72,37 @@ pub(super) fn block<T: Real>(job: &Job<'_, T>, block: &Block, target: &mut [T]) 
             }
         }
     });
+}
+
+/// Computes what it can in the order of [`Descent`], and returns how many channels that were.
+fn descend<T: Real>(
+    job: &Job<'_, T>,
+    step: &Step<'_, T>,
+    block: &Block,
+    target: &mut [T],
+) -> usize {
+    let row_len = job.target_shape.row_len();
+    let images = target.chunks_exact_mut(block.rows.len() * row_len);
+    with_scratch(waiting_len::<T>(), |waiting: &mut [T]| {
+        for (image, mut target) in block.images.clone().zip(images) {
+            let image = &job.source[image * job.source_shape.len()..][..job.source_shape.len()];
+            for rows in pieces(block.rows.clone(), row_len.max(job.source_shape.row_len())) {
+                let (these, rest) = target.split_at_mut(rows.len() * row_len);
+                target = rest;
+                let descent = Descent {
+                    job,
+                    step,
+                    image,
+                    rows,
+                    target: these,
+                    waiting,
+                };
+                dispatch(job.level, descent);
+            }
+        }
+    });
+    let lanes = lanes::<T>(job.level);
+    job.target_shape.channels / lanes * lanes
 }
 
 /// The targets of row `o`.
@@ -68,6 +113,8 @@ struct Row<'a, 'b, T> {
     /// Its rows under the targets.
     source: Source<'a, T>,
     o: usize,
+    /// Channels from here on are computed, which is where a vector begins.
+    first_channel: usize,
     target: &'a mut [T],
 }
 
@@ -117,41 +164,44 @@ impl<T: Real> Row<'_, '_, T> {
     fn pass<S: Simd, const TAPS: usize, const STRIDE: usize>(&mut self, simd: S, chunk: Chunk) {
         let lanes = T::Vector::<S>::LANES;
         let Correlation { rows, columns, .. } = self.step.correlation;
-        let vectors = columns.targets * self.job.target_shape.channels.div_ceil(lanes);
-        let mut ahead = self.next_rows(vectors);
+        let all = self.job.target_shape.channels;
+        let (first, whole) = (self.first_channel / lanes, all / lanes);
+        let vectors = all.div_ceil(lanes);
+        let mut ahead = self.next_rows(columns.targets * vectors);
+        let downs = rows.taps_of(self.o);
+        let sources: SmallVec<[&[T]; 8]> = (downs.clone())
+            .map(|down| {
+                self.source
+                    .row((rows.start(self.o) + (down * rows.step) as isize) as usize)
+            })
+            .collect();
         let taps = Taps {
             chunk,
-            downs: rows.taps_of(self.o),
+            first_down: downs.start,
+            sources: &sources,
             is_last: chunk.first + TAPS == columns.taps,
         };
         for tile in tiles(columns.targets) {
             let span = Span::under(&columns, self.job.source_shape.width, tile, chunk);
-            for panel in (0..self.step.panels.count()).map(|p| self.step.panels.panel(p)) {
-                for first in (0..panel.columns).step_by(lanes) {
-                    let channels = Channels {
-                        first: panel.first + first,
-                        count: (panel.columns - first).min(lanes),
-                    };
-                    let place = Place {
-                        tile,
-                        span,
-                        panel,
-                        channels,
-                    };
-                    let whole = channels.count == lanes;
-                    // Constants, each with code of its own.
-                    match span.kind::<TAPS, STRIDE>(tile, whole) {
-                        Kind::Whole => {
-                            self.tile::<S, TAPS, STRIDE>(simd, &taps, &place, Kind::Whole);
-                        }
-                        Kind::Edge => {
-                            self.tile::<S, TAPS, STRIDE>(simd, &taps, &place, Kind::Edge);
-                        }
-                        Kind::Parts => {
-                            self.tile::<S, TAPS, STRIDE>(simd, &taps, &place, Kind::Parts);
-                        }
+            let kind = span.kind::<TAPS, STRIDE>(tile);
+            for (vectors, kind) in [(first..whole, kind), (whole..vectors, Kind::Parts)] {
+                let mut place = Place {
+                    tile,
+                    span,
+                    vectors,
+                    ahead: &mut ahead,
+                };
+                // Constants, each with code of its own.
+                match kind {
+                    Kind::Whole => {
+                        self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Whole);
                     }
-                    ahead.iter_mut().for_each(|ahead| ahead.fetch(tile.count));
+                    Kind::Edge => {
+                        self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Edge);
+                    }
+                    Kind::Parts => {
+                        self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Parts);
+                    }
                 }
             }
         }
@@ -162,97 +212,108 @@ impl<T: Real> Row<'_, '_, T> {
     fn tile<S: Simd, const TAPS: usize, const STRIDE: usize>(
         &mut self,
         simd: S,
-        taps: &Taps,
-        place: &Place,
+        taps: &Taps<'_, T>,
+        place: &mut Place<'_, T>,
         kind: Kind,
     ) {
-        let Correlation { rows, columns, .. } = &self.step.correlation;
-        let &Place {
-            tile,
-            span,
-            panel,
-            channels,
-        } = place;
+        let columns = &self.step.correlation.columns;
+        let &mut Place { tile, span, .. } = place;
         let lanes = T::Vector::<S>::LANES;
         let all = self.job.target_shape.channels;
         let x = columns.target_start + tile.x * columns.target_step;
         let apart = columns.target_step * all;
-        let target = &mut self.target[x * all + channels.first..];
-        let target = &mut target[..(tile.count - 1) * apart + channels.count];
-        let targets = target.as_mut_ptr();
+        let target = &mut self.target[x * all..];
+        let target = &mut target[..(tile.count - 1) * apart + all];
+        let relu = taps.is_last && self.job.epilogue.relu;
+        let bias = self.job.epilogue.bias.filter(|_| taps.is_last);
         let is_there = |i: usize| kind != Kind::Parts || i < tile.count;
         let zero = T::Vector::<S>::zero(simd);
-        let mut sums = [zero; TILE];
-        if taps.chunk.first > 0 {
+        for vector in place.vectors.clone() {
+            let first = vector * lanes;
+            let channels = Channels {
+                first,
+                count: if kind == Kind::Parts {
+                    (all - first).min(lanes)
+                } else {
+                    lanes
+                },
+            };
+            let targets = target[first..].as_mut_ptr();
+            let mut sums = [zero; TILE];
+            if taps.chunk.first > 0 {
+                for i in (0..TILE).filter(|&i| is_there(i)) {
+                    // SAFETY: the target was cut to hold all channels of `tile.count` pixels.
+                    unsafe {
+                        let pixel = targets.add(i * apart);
+                        sums[i] = T::Vector::<S>::load_pointer_partial(simd, pixel, channels.count);
+                    }
+                }
+            }
+            let (start, width) = self.step.panels.stored(first);
+            let start = start + taps.chunk.first * width;
+            let filters = &self.step.filters[start..];
+            for (down, &source) in taps.sources.iter().enumerate() {
+                let pixels = Pixels::new(source, self.source.pixel(), span, channels);
+                let filters = &filters[(taps.first_down + down) * columns.taps * width..];
+                let filters = &filters[..(TAPS - 1) * width + lanes];
+                let mut factors = [zero; TAPS];
+                for tap in 0..TAPS {
+                    factors[tap] = T::Vector::<S>::load(simd, &filters[tap * width..]);
+                }
+                // SAFETY: the caller has found the kind of this place.
+                unsafe {
+                    pixels.for_windows::<S, TAPS, STRIDE>(
+                        simd,
+                        tile.count,
+                        kind,
+                        #[inline(always)]
+                        |target, window| {
+                            for tap in 0..TAPS {
+                                sums[target] = factors[tap].mul_add(window[tap], sums[target]);
+                            }
+                        },
+                    );
+                }
+            }
+            let bias = match bias {
+                Some(bias) => T::Vector::<S>::load_partial(simd, &bias[first..][..channels.count]),
+                None => zero,
+            };
             for i in (0..TILE).filter(|&i| is_there(i)) {
-                // SAFETY: the target was cut to hold these channels of `tile.count` pixels.
+                let sum = sums[i] + bias;
+                let sum = if relu { zero.max(sum) } else { sum };
+                // SAFETY: as above.
                 unsafe {
                     let pixel = targets.add(i * apart);
-                    sums[i] = T::Vector::<S>::load_pointer_partial(simd, pixel, channels.count);
+                    if kind == Kind::Parts {
+                        sum.store_pointer_partial(pixel, channels.count);
+                    } else {
+                        sum.store_pointer(pixel);
+                    }
                 }
             }
-        }
-        let top = rows.start(self.o);
-        let filters = panel.start + channels.first - panel.first;
-        for down in taps.downs.clone() {
-            let y = (top + (down * rows.step) as isize) as usize;
-            let pixels = self.source.pixels(y, span, channels);
-            let filters = filters + (down * columns.taps + taps.chunk.first) * panel.width;
-            let filters = &self.step.filters[filters..][..(TAPS - 1) * panel.width + lanes];
-            let mut factors = [zero; TAPS];
-            for tap in 0..TAPS {
-                factors[tap] = T::Vector::<S>::load(simd, &filters[tap * panel.width..]);
-            }
-            // SAFETY: the caller has found the kind of this place.
-            unsafe {
-                pixels.for_windows::<S, TAPS, STRIDE>(
-                    simd,
-                    tile.count,
-                    kind,
-                    #[inline(always)]
-                    |target, window| {
-                        for tap in 0..TAPS {
-                            sums[target] = factors[tap].mul_add(window[tap], sums[target]);
-                        }
-                    },
-                );
-            }
-        }
-        let bias = match self.job.epilogue.bias {
-            Some(bias) if taps.is_last => {
-                T::Vector::<S>::load_partial(simd, &bias[channels.first..][..channels.count])
-            }
-            _ => zero,
-        };
-        let relu = taps.is_last && self.job.epilogue.relu;
-        for i in (0..TILE).filter(|&i| is_there(i)) {
-            let sum = sums[i] + bias;
-            let sum = if relu { zero.max(sum) } else { sum };
-            // SAFETY: as above.
-            unsafe {
-                let pixel = targets.add(i * apart);
-                if kind == Kind::Parts {
-                    sum.store_pointer_partial(pixel, channels.count);
-                } else {
-                    sum.store_pointer(pixel);
-                }
-            }
+            place
+                .ahead
+                .iter_mut()
+                .for_each(|ahead| ahead.fetch(tile.count));
         }
     }
 }
 
 /// The taps of a pass.
-struct Taps {
+struct Taps<'a, T> {
     chunk: Chunk,
-    /// The kernel rows that lie on the source.
-    downs: Range<usize>,
+    /// The first kernel row that lies on the source.
+    first_down: usize,
+    /// The rows under it and the next ones.
+    sources: &'a [&'a [T]],
     is_last: bool,
 }
 
-/// Some targets, in some channels.
-struct Place {
+/// Some targets, in the channels of some vectors.
+struct Place<'a, T> {
     tile: Tile,
     span: Span,
-    panel: Panel,
-    channels: Channels,
+    vectors: Range<usize>,
+    ahead: &'a mut [Ahead<T>; 2],
 }

@@ -1,7 +1,6 @@
 //! What the targets of a tile see of a row through some taps.
 
 use crate::conv::correlation::TapAxis;
-use crate::conv::job::ImageShape;
 use crate::simd::{Real, Simd, Vector, prefetch_to_second_level};
 
 /// Targets of a tile: enough chains of additions to hide their latency, few enough for the
@@ -116,15 +115,11 @@ impl Span {
     }
 
     /// How pixels of the span may be loaded by [`Pixels::for_windows`] for `tile`, in channels
-    /// that fill a vector if they are `whole`.
+    /// that fill a vector.
     #[inline(always)]
-    pub(super) fn kind<const TAPS: usize, const STRIDE: usize>(
-        &self,
-        tile: Tile,
-        whole: bool,
-    ) -> Kind {
+    pub(super) fn kind<const TAPS: usize, const STRIDE: usize>(&self, tile: Tile) -> Kind {
         let reach = (TILE - 1) * STRIDE + TAPS;
-        if !whole || tile.count < TILE {
+        if tile.count < TILE {
             Kind::Parts
         } else if self.start == 0 && self.end == reach {
             Kind::Whole
@@ -156,7 +151,7 @@ pub(super) enum Kind {
 }
 
 /// What pixels that are padding are loaded from: a vector, whatever the type.
-static ZEROS: [u64; 8] = [0; 8];
+pub(super) static ZEROS: [u64; 8] = [0; 8];
 
 /// The pixels of a [`Span`] in a row of an image, in some channels.
 pub(super) struct Pixels<'a, T> {
@@ -169,13 +164,13 @@ pub(super) struct Pixels<'a, T> {
 }
 
 impl<'a, T: Real> Pixels<'a, T> {
-    /// `row` begins a row of an image of `shape`.
+    /// `row` is a row of an image whose pixels are `pixel` numbers apart.
     #[inline(always)]
-    pub(super) fn new(row: &'a [T], shape: ImageShape, span: Span, channels: Channels) -> Self {
+    pub(super) fn new(row: &'a [T], pixel: usize, span: Span, channels: Channels) -> Self {
         Pixels {
-            row: &row[..shape.row_len()],
-            origin: span.first * shape.channels as isize + channels.first as isize,
-            apart: span.gap * shape.channels,
+            row,
+            origin: span.first * pixel as isize + channels.first as isize,
+            apart: span.gap * pixel,
             span,
             channels: channels.count,
         }
@@ -253,6 +248,8 @@ impl<'a, T: Real> Pixels<'a, T> {
 /// Memory that the cache fetches while something else is computed.
 pub(super) struct Ahead<T> {
     next: *const T,
+    /// Numbers that are due, but for those that were fetched.
+    due: isize,
     /// Numbers for each vector that is computed.
     step: usize,
 }
@@ -265,16 +262,17 @@ impl<T> Ahead<T> {
     #[inline(always)]
     pub(super) fn new(next: *const T, len: usize, vectors: usize) -> Self {
         let step = len.div_ceil(vectors);
-        Ahead { next, step }
+        Ahead { next, due: 0, step }
     }
 
     /// The share of so many vectors.
     #[inline(always)]
     pub(super) fn fetch(&mut self, vectors: usize) {
-        let len = self.step * vectors;
-        for line in (0..len).step_by(Self::LINE) {
-            prefetch_to_second_level(self.next.wrapping_add(line));
+        self.due += (self.step * vectors) as isize;
+        while self.due > 0 {
+            prefetch_to_second_level(self.next);
+            self.next = self.next.wrapping_add(Self::LINE);
+            self.due -= Self::LINE as isize;
         }
-        self.next = self.next.wrapping_add(len);
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::conv::correlation::TapAxis;
-use crate::conv::depthwise::pixels::{Channels, Pixels, Span, TILE};
+use crate::conv::depthwise::pixels::TILE;
 use crate::conv::job::ImageShape;
 use crate::matmul::with_scratch;
 use crate::simd::Real;
@@ -30,17 +30,22 @@ pub(super) struct Source<'a, T> {
 }
 
 impl<'a, T: Real> Source<'a, T> {
-    /// The pixels in `span` of the image's row `y`, one of those that were asked for.
+    /// The image's row `y`, one of those that were asked for.
     #[inline(always)]
-    pub(super) fn pixels(&self, y: usize, span: Span, channels: Channels) -> Pixels<'a, T> {
+    pub(super) fn row(&self, y: usize) -> &'a [T] {
         let place = y - self.top;
         let place = if place < self.ring {
             place
         } else {
             place - self.ring
         };
-        let row = &self.numbers[place * self.shape.row_len()..];
-        Pixels::new(row, self.shape, span, channels)
+        &self.numbers[place * self.shape.row_len()..][..self.shape.row_len()]
+    }
+
+    /// How many numbers pixels are apart.
+    #[inline(always)]
+    pub(super) fn pixel(&self) -> usize {
+        self.shape.channels
     }
 }
 
