@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use crate::conv::microkernel::{lanes, panel_width};
+use crate::conv::microkernel::{PANEL_VECTORS, lanes, panel_width};
 use crate::conv::padding::WindowAxis;
 use crate::conv::params::Conv2dParams;
 use crate::simd::{Level, Real};
@@ -290,11 +290,20 @@ impl Panels {
         }
     }
 
-    /// Where the first row of `column` is stored, and how far apart its rows are.
+    /// Where the first row of vector `index` of columns is stored, and how far apart its rows are:
+    /// without a division, because small kernels ask for each vector.
     #[inline(always)]
-    pub(super) fn stored(&self, column: usize) -> (usize, usize) {
-        let panel = self.panel(column / self.full);
-        (panel.start + column - panel.first, panel.width)
+    pub(super) fn stored(&self, index: usize) -> (usize, usize) {
+        let first = index / PANEL_VECTORS * self.full;
+        let start = first * self.depth + index % PANEL_VECTORS * self.lanes;
+        (
+            start,
+            if self.columns - first > self.lanes {
+                self.full
+            } else {
+                self.lanes
+            },
+        )
     }
 
     /// Numbers that panel `index` takes.

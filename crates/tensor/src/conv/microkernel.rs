@@ -104,9 +104,12 @@ pub(super) fn fitting<T: Real>(level: Level, columns: usize) -> Level {
     }
 }
 
-/// Columns of a full panel: two vectors.
+/// Vectors in a row of a full panel.
+pub(super) const PANEL_VECTORS: usize = 2;
+
+/// Columns of a full panel.
 pub(super) fn panel_width<T: Real>(level: Level) -> usize {
-    2 * lanes::<T>(level)
+    PANEL_VECTORS * lanes::<T>(level)
 }
 
 impl<T: Real> Strip<'_, T> {

@@ -5,15 +5,15 @@
 //! is loaded once: where pixels lie some KiB apart, the first-level cache would not keep it.
 
 use std::ops::Range;
-use std::sync::atomic::{Ordering, compiler_fence};
 
 use crate::conv::correlation::{Correlation, TapAxis};
-use crate::conv::depthwise::pixels::{Ahead, ZEROS};
+use crate::conv::depthwise::pixels::Ahead;
+use crate::conv::depthwise::window::Window;
 use crate::conv::job::{Job, Step};
 use crate::simd::{Kernel, Real, Simd, Vector};
 
 /// Targets side by side, with 32 registers: of three times as many sums, nine factors, and a pixel.
-const WIDE: usize = 7;
+pub(super) const WIDE: usize = 7;
 /// The same with 16 registers, where factors come from memory.
 const NARROW: usize = 3;
 /// Numbers of the source under rows that are computed together: they and as many targets stay in
@@ -103,7 +103,8 @@ impl<T: Real> Descent<'_, '_, T> {
     #[inline(always)]
     fn strips<S: Simd, const W: usize, const WAITS: bool>(&mut self, simd: S) {
         let lanes = T::Vector::<S>::LANES;
-        let targets = self.step.correlation.columns.targets;
+        let Correlation { rows, columns, .. } = self.step.correlation;
+        let targets = columns.targets;
         let vectors = self.job.target_shape.channels / lanes;
         let strips = targets.div_ceil(W) * vectors;
         let mut ahead = self.next_rows(strips * self.rows.len());
@@ -112,8 +113,11 @@ impl<T: Real> Descent<'_, '_, T> {
         for x in (0..targets).step_by(W) {
             // The last strip computes some targets again rather than fewer.
             let x = x.min(targets - W);
+            let axes = [&rows, &columns];
+            let start = [self.rows.start, x];
+            let window = Window::new::<W, 3>(self.image, self.job.source_shape, axes, start);
             for vector in 0..vectors {
-                before = self.strip::<S, W, WAITS>(simd, x, vector * lanes, before, &mut ahead);
+                before = self.strip::<S, W, WAITS>(simd, &window, x, vector, before, &mut ahead);
             }
         }
         if !WAITS {
@@ -133,22 +137,23 @@ impl<T: Real> Descent<'_, '_, T> {
         }
     }
 
-    /// The targets from column `x` on, in the channels from `first` on. They wait to be written,
+    /// The targets from column `x` on, in the channels of vector `vector`. They wait to be written,
     /// and those that wait are written from `before` on; returns where these belong.
     #[inline(always)]
     fn strip<S: Simd, const W: usize, const WAITS: bool>(
         &mut self,
         simd: S,
+        window: &Window<'_, T>,
         x: usize,
-        first: usize,
+        vector: usize,
         before: *mut T,
         ahead: &mut [Ahead<T>; 2],
     ) -> *mut T {
         let lanes = T::Vector::<S>::LANES;
         let zero = T::Vector::<S>::zero(simd);
-        let Correlation { rows, columns, .. } = &self.step.correlation;
-        let (source, target) = (self.job.source_shape, self.job.target_shape);
-        let (start, width) = self.step.panels.stored(first);
+        let first = vector * lanes;
+        let target = self.job.target_shape;
+        let (start, width) = self.step.panels.stored(vector);
         let filters = &self.step.filters[start..][..8 * width + lanes];
         let mut factors = [[zero; 3]; 3];
         for tap in 0..9 {
@@ -159,21 +164,7 @@ impl<T: Real> Descent<'_, '_, T> {
             None => zero,
         };
         let relu = self.job.epilogue.relu;
-        let left = columns.start(x);
-        let top = rows.start(self.rows.start);
-        let inside = |at: isize| at.clamp(0, source.width as isize) - left;
-        let window = Window {
-            image: &self.image[..source.len()],
-            row_len: source.row_len(),
-            apart: source.channels,
-            height: source.height,
-            top,
-            origin: (top * source.width as isize + left) * source.channels as isize
-                + first as isize,
-            start: inside(left) as usize,
-            end: inside(left + (W + 2) as isize) as usize,
-            factors,
-        };
+        let window = window.at(first);
         let count = self.rows.len();
         let row_len = target.row_len();
         assert!(first + lanes <= target.channels && x + W <= target.width && count >= 2);
@@ -193,25 +184,54 @@ impl<T: Real> Descent<'_, '_, T> {
         // Row `r` of the source is the last of three for row `r - 2` of the targets, whose sums
         // come first here.
         let mut sums = [[zero; W]; 3];
-        // SAFETY: the window lies on the image where it says so, and the targets have `count` rows
-        // with a vector of channels in each of `W` pixels.
+        // SAFETY: the source has as many channels as the target, which has `count` rows with a
+        // vector of channels in each of `W` pixels.
         unsafe {
-            window.add::<W, 2, 3>(simd, 0, &mut sums);
+            add::<T, S, W, 2, 3>(simd, &window, 0, &factors, &mut sums);
             sums = [sums[1], sums[2], [zero; W]];
-            window.add::<W, 1, 3>(simd, 1, &mut sums);
+            add::<T, S, W, 1, 3>(simd, &window, 1, &factors, &mut sums);
             sums = [sums[1], sums[2], [zero; W]];
             for r in 2..count {
-                window.add::<W, 0, 3>(simd, r, &mut sums);
+                add::<T, S, W, 0, 3>(simd, &window, r, &factors, &mut sums);
                 store.row::<W, WAITS>(r - 2, &sums[0]);
                 sums = [sums[1], sums[2], [zero; W]];
             }
-            window.add::<W, 0, 2>(simd, count, &mut sums);
+            add::<T, S, W, 0, 2>(simd, &window, count, &factors, &mut sums);
             store.row::<W, WAITS>(count - 2, &sums[0]);
             sums[0] = sums[1];
-            window.add::<W, 0, 1>(simd, count + 1, &mut sums);
+            add::<T, S, W, 0, 1>(simd, &window, count + 1, &factors, &mut sums);
             store.row::<W, WAITS>(count - 1, &sums[0]);
         }
         targets
+    }
+}
+
+/// Adds what row `r` of the window gives to the sums from `FROM` to `TO`, of which the first see it
+/// through the last row of the kernel.
+///
+/// # Safety
+/// Pixels of the window have a vector of channels.
+#[inline(always)]
+unsafe fn add<T: Real, S: Simd, const W: usize, const FROM: usize, const TO: usize>(
+    simd: S,
+    window: &Window<'_, T>,
+    r: usize,
+    factors: &[[T::Vector<S>; 3]; 3],
+    sums: &mut [[T::Vector<S>; W]; 3],
+) {
+    // SAFETY: the caller vouches for it.
+    unsafe {
+        window.for_pixels::<T::Vector<S>, W, 3>(
+            simd,
+            r,
+            #[inline(always)]
+            |pixel, target, tap| {
+                for sum in FROM..TO {
+                    let sums = &mut sums[sum];
+                    sums[target] = factors[2 - sum][tap].mul_add(pixel, sums[target]);
+                }
+            },
+        );
     }
 }
 
@@ -264,67 +284,5 @@ impl<S: Simd, T: Real, V: Vector<T, Simd = S>> Store<'_, S, T, V> {
             target = target.wrapping_add(self.apart);
         }
         self.ahead.iter_mut().for_each(|ahead| ahead.fetch(1));
-    }
-}
-
-/// What targets side by side see of an image.
-struct Window<'a, T, V> {
-    image: &'a [T],
-    row_len: usize,
-    /// From pixel to pixel.
-    apart: usize,
-    height: usize,
-    /// The image's row, which may be outside, that is row 0 here.
-    top: isize,
-    /// Where its first pixel is or would be.
-    origin: isize,
-    /// The pixels that are inside.
-    start: usize,
-    end: usize,
-    factors: [[V; 3]; 3],
-}
-
-impl<T: Real, V: Vector<T>> Window<'_, T, V> {
-    /// Adds what row `r` gives to the sums from `FROM` to `TO`, of which the first see it through
-    /// the last row of the kernel.
-    ///
-    /// # Safety
-    /// Pixels from `start` to `end` of rows within the image are inside it, with a vector of
-    /// channels.
-    #[inline(always)]
-    unsafe fn add<const W: usize, const FROM: usize, const TO: usize>(
-        &self,
-        simd: V::Simd,
-        r: usize,
-        sums: &mut [[V; W]; 3],
-    ) {
-        if self.top + r as isize >= self.height as isize || self.top + (r as isize) < 0 {
-            return;
-        }
-        let mut pixel = self.image.as_ptr();
-        pixel = pixel.wrapping_offset(self.origin + (r * self.row_len) as isize);
-        for i in 0..W + 2 {
-            // Loads stay where they are: earlier they would take registers from sums.
-            compiler_fence(Ordering::SeqCst);
-            // Chosen without a branch.
-            let is_inside = i.wrapping_sub(self.start) < self.end - self.start;
-            let from = if is_inside {
-                pixel
-            } else {
-                ZEROS.as_ptr().cast()
-            };
-            // SAFETY: the pixel is inside, or zeros take its place: a vector has at most the bytes
-            // of `ZEROS`.
-            let numbers = unsafe { V::load_pointer(simd, from) };
-            for sum in FROM..TO {
-                for tap in 0..3 {
-                    if (tap..tap + W).contains(&i) {
-                        let sums = &mut sums[sum][i - tap];
-                        *sums = self.factors[2 - sum][tap].mul_add(numbers, *sums);
-                    }
-                }
-            }
-            pixel = pixel.wrapping_add(self.apart);
-        }
     }
 }

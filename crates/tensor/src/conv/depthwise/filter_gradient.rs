@@ -5,6 +5,8 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use crate::conv::correlation::Correlation;
+use crate::conv::depthwise::descent::{descends, pieces};
+use crate::conv::depthwise::filter_descent::FilterDescent;
 use crate::conv::depthwise::pixels::{
     Ahead, Channels, Chunk, ChunkShape, Kind, Pixels, Span, Tile, chunks, tiles,
 };
@@ -17,6 +19,9 @@ use crate::conv::statistics::count_multiplications;
 use crate::error::Result;
 use crate::simd::{Kernel, Real, Simd, Vector, dispatch};
 use crate::storage::Buffer;
+
+/// Rows of outputs in a part that is computed by [`FilterDescent`], which sees two more of the image.
+const LEAST_ROWS: usize = 7;
 
 /// `dw[ky, kx, 0, c] = Σ x[n, oy·s + ky·d − before, …, c] · dy[n, oy, ox, c]`; overwrites `dw`.
 ///
@@ -33,12 +38,14 @@ pub(in crate::conv) fn filter_gradient<T: Real>(
     }
     let Execution { par, level } = execution;
     let rows = params.batch * params.rows.output;
-    let parts = MOST_PARTS.min(rows).max(1);
+    let correlation = Correlation::depthwise(params, None);
+    let descends = descends(&correlation);
+    let least_rows = if descends { LEAST_ROWS } else { 1 };
+    let parts = MOST_PARTS.min(rows / least_rows).max(1);
     let taps = params.rows.kernel * params.columns.kernel;
     let lanes = lanes::<T>(level);
     let part_len = taps * params.groups.next_multiple_of(lanes);
     let mut sums = Buffer::unspecified("conv2d_filter_gradient", parts * part_len)?;
-    let correlation = Correlation::depthwise(params, None);
     let (x_shape, dy_shape) = (input_image(params), output_image(params));
     let under = |o: usize| rows_under(&correlation.rows, o);
     let span = span((0..dy_shape.height).map(under));
@@ -47,8 +54,36 @@ pub(in crate::conv) fn filter_gradient<T: Real>(
         let rows = part * rows / parts..(part + 1) * rows / parts;
         count_multiplications([rows.len(), params.columns.output, dw.len()]);
         let axes = [&correlation.rows, &correlation.columns];
+        let mut covered = vec![0; rows.len()];
+        if descends {
+            let mut next = rows.start;
+            while next < rows.end {
+                let (image, o) = (next / dy_shape.height, next % dy_shape.height);
+                let below = rows.end.min((image + 1) * dy_shape.height) - image * dy_shape.height;
+                for these in pieces(o..below, x_shape.row_len()).filter(|rows| rows.len() > 1) {
+                    let at = image * dy_shape.height + these.start - rows.start;
+                    let count = these.len();
+                    let kernel = FilterDescent {
+                        correlation: &correlation,
+                        x: &x[image * x_shape.len()..],
+                        x_shape,
+                        dy: &dy[image * dy_shape.len()..],
+                        dy_shape,
+                        rows: these,
+                        sums,
+                    };
+                    covered[at..at + count].fill(dispatch(level, kernel));
+                }
+                next = image * dy_shape.height + below;
+            }
+        }
+        let all_vectors = params.groups.is_multiple_of(lanes);
         with_rows(x_shape, span, axes, |x_rows| {
             for row in rows.clone() {
+                let covered = covered[row - rows.start];
+                if all_vectors && covered == dy_shape.width {
+                    continue;
+                }
                 let (image, o) = (row / dy_shape.height, row % dy_shape.height);
                 if o == 0 || row == rows.start {
                     x_rows.begin(&x[image * x_shape.len()..][..x_shape.len()]);
@@ -62,6 +97,7 @@ pub(in crate::conv) fn filter_gradient<T: Real>(
                     dy_shape,
                     image,
                     o,
+                    covered,
                     sums,
                 };
                 dispatch(level, kernel);
@@ -95,6 +131,8 @@ struct GradientRow<'a, T> {
     dy_shape: ImageShape,
     image: usize,
     o: usize,
+    /// Outputs that were taken already, in the channels that fill vectors.
+    covered: usize,
     /// A vector of channels for each tap, and so on for the next channels: what is added to at a
     /// time lies together.
     sums: &'a mut [T],
@@ -153,25 +191,25 @@ impl<T: Real> GradientRow<'_, T> {
             sources: &sources,
         };
         let mut ahead = self.next_rows(columns.targets * vectors);
-        for tile in tiles(columns.targets) {
-            let span = Span::under(&columns, self.x_shape.width, tile, chunk);
-            let kind = span.kind::<TAPS, STRIDE>(tile);
-            for (vectors, kind) in [(0..whole, kind), (whole..vectors, Kind::Parts)] {
+        for (vectors, covered) in [(0..whole, self.covered), (whole..vectors, 0)] {
+            let is_whole = vectors.end == whole;
+            for tile in tiles(covered..columns.targets).filter(|_| !vectors.is_empty()) {
+                let span = Span::under(&columns, self.x_shape.width, tile, chunk);
                 let mut place = Place {
                     tile,
                     span,
-                    vectors,
+                    vectors: vectors.clone(),
                     ahead: &mut ahead,
                 };
                 // Constants, each with code of its own.
-                match kind {
-                    Kind::Whole => {
+                match span.kind::<TAPS, STRIDE>(tile) {
+                    Kind::Whole if is_whole => {
                         self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Whole);
                     }
-                    Kind::Edge => {
+                    Kind::Edge if is_whole => {
                         self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Edge);
                     }
-                    Kind::Parts => {
+                    _ => {
                         self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Parts);
                     }
                 }

@@ -4,9 +4,12 @@
 //! of channels after the other: so an image is read and written in the order of its memory.
 
 mod descent;
+mod filter_descent;
 mod filter_gradient;
+mod phases;
 mod pixels;
 mod source;
+mod window;
 
 use std::ops::Range;
 
@@ -21,6 +24,7 @@ use crate::simd::{Kernel, Real, Simd, Vector, dispatch};
 
 use descent::{Descent, descends, pieces, waiting_len};
 pub(super) use filter_gradient::filter_gradient;
+use phases::{Phases, phases};
 use pixels::{Ahead, Channels, Chunk, ChunkShape, Kind, Pixels, Span, TILE, Tile, chunks, tiles};
 use source::{Source, rows_under, span, with_rows};
 
@@ -42,6 +46,16 @@ pub(super) fn block<T: Real>(job: &Job<'_, T>, block: &Block, target: &mut [T]) 
             return;
         }
     }
+    let phases = phases(job);
+    let pairs = block.rows.start.div_ceil(2)..block.rows.end / 2;
+    let covered = match phases {
+        Some(steps) => in_phases(job, steps, block, pairs.clone(), target),
+        None => 0,
+    };
+    let all_vectors = job
+        .target_shape
+        .channels
+        .is_multiple_of(lanes::<T>(job.level));
     let steps_of = |y: usize| {
         job.steps.iter().flat_map(move |step| {
             let targets = step.correlation.rows.targets_within(&(y..y + 1));
@@ -58,6 +72,10 @@ pub(super) fn block<T: Real>(job: &Job<'_, T>, block: &Block, target: &mut [T]) 
             rows.begin(image);
             for (y, target) in block.rows.clone().zip(&mut *targets) {
                 for (step, o) in steps_of(y) {
+                    let covered = if pairs.contains(&(y / 2)) { covered } else { 0 };
+                    if all_vectors && covered > 0 && covered == step.correlation.columns.targets {
+                        continue;
+                    }
                     let row = Row {
                         job,
                         step,
@@ -65,6 +83,7 @@ pub(super) fn block<T: Real>(job: &Job<'_, T>, block: &Block, target: &mut [T]) 
                         source: rows.source(under((step, o))),
                         o,
                         first_channel,
+                        covered,
                         target,
                     };
                     dispatch(job.level, row);
@@ -105,6 +124,35 @@ fn descend<T: Real>(
     job.target_shape.channels / lanes * lanes
 }
 
+/// Computes the targets of `pairs` of rows, but for those in channels that fill no vector, and
+/// returns how many of each phase that were in a row.
+fn in_phases<T: Real>(
+    job: &Job<'_, T>,
+    steps: [&Step<'_, T>; 4],
+    block: &Block,
+    pairs: Range<usize>,
+    target: &mut [T],
+) -> usize {
+    let row_len = job.target_shape.row_len();
+    let mut covered = 0;
+    let images = target.chunks_exact_mut(block.rows.len() * row_len);
+    for (image, target) in block.images.clone().zip(images) {
+        let image = &job.source[image * job.source_shape.len()..][..job.source_shape.len()];
+        let targets = &mut target[(2 * pairs.start - block.rows.start) * row_len..];
+        for (o, target) in pairs.clone().zip(targets.chunks_exact_mut(2 * row_len)) {
+            let phases = Phases {
+                steps,
+                job,
+                image,
+                o,
+                target,
+            };
+            covered = dispatch(job.level, phases);
+        }
+    }
+    covered
+}
+
 /// The targets of row `o`.
 struct Row<'a, 'b, T> {
     job: &'a Job<'b, T>,
@@ -113,6 +161,8 @@ struct Row<'a, 'b, T> {
     /// Its rows under the targets.
     source: Source<'a, T>,
     o: usize,
+    /// Targets that were computed already, in the channels that fill vectors.
+    covered: usize,
     /// Channels from here on are computed, which is where a vector begins.
     first_channel: usize,
     target: &'a mut [T],
@@ -181,25 +231,25 @@ impl<T: Real> Row<'_, '_, T> {
             sources: &sources,
             is_last: chunk.first + TAPS == columns.taps,
         };
-        for tile in tiles(columns.targets) {
-            let span = Span::under(&columns, self.job.source_shape.width, tile, chunk);
-            let kind = span.kind::<TAPS, STRIDE>(tile);
-            for (vectors, kind) in [(first..whole, kind), (whole..vectors, Kind::Parts)] {
+        for (vectors, covered) in [(first..whole, self.covered), (whole..vectors, 0)] {
+            let is_whole = vectors.end == whole;
+            for tile in tiles(covered..columns.targets).filter(|_| !vectors.is_empty()) {
+                let span = Span::under(&columns, self.job.source_shape.width, tile, chunk);
                 let mut place = Place {
                     tile,
                     span,
-                    vectors,
+                    vectors: vectors.clone(),
                     ahead: &mut ahead,
                 };
                 // Constants, each with code of its own.
-                match kind {
-                    Kind::Whole => {
+                match span.kind::<TAPS, STRIDE>(tile) {
+                    Kind::Whole if is_whole => {
                         self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Whole);
                     }
-                    Kind::Edge => {
+                    Kind::Edge if is_whole => {
                         self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Edge);
                     }
-                    Kind::Parts => {
+                    _ => {
                         self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Parts);
                     }
                 }
@@ -249,7 +299,7 @@ impl<T: Real> Row<'_, '_, T> {
                     }
                 }
             }
-            let (start, width) = self.step.panels.stored(first);
+            let (start, width) = self.step.panels.stored(vector);
             let start = start + taps.chunk.first * width;
             let filters = &self.step.filters[start..];
             for (down, &source) in taps.sources.iter().enumerate() {

@@ -1,5 +1,7 @@
 //! What the targets of a tile see of a row through some taps.
 
+use std::ops::Range;
+
 use crate::conv::correlation::TapAxis;
 use crate::simd::{Real, Simd, Vector, prefetch_to_second_level};
 
@@ -14,11 +16,12 @@ pub(super) struct Tile {
     pub(super) count: usize,
 }
 
-/// A row of targets in tiles, of which the last may be smaller.
-pub(super) fn tiles(targets: usize) -> impl Iterator<Item = Tile> {
-    (0..targets).step_by(TILE).map(move |x| Tile {
+/// Targets of a row in tiles, of which the last may be smaller.
+pub(super) fn tiles(targets: Range<usize>) -> impl Iterator<Item = Tile> {
+    let end = targets.end;
+    targets.step_by(TILE).map(move |x| Tile {
         x,
-        count: (targets - x).min(TILE),
+        count: (end - x).min(TILE),
     })
 }
 
@@ -248,8 +251,6 @@ impl<'a, T: Real> Pixels<'a, T> {
 /// Memory that the cache fetches while something else is computed.
 pub(super) struct Ahead<T> {
     next: *const T,
-    /// Numbers that are due, but for those that were fetched.
-    due: isize,
     /// Numbers for each vector that is computed.
     step: usize,
 }
@@ -262,17 +263,16 @@ impl<T> Ahead<T> {
     #[inline(always)]
     pub(super) fn new(next: *const T, len: usize, vectors: usize) -> Self {
         let step = len.div_ceil(vectors);
-        Ahead { next, due: 0, step }
+        Ahead { next, step }
     }
 
-    /// The share of so many vectors.
+    /// The share of so many vectors: each time as many lines, so that the loop's end is foreseen.
     #[inline(always)]
     pub(super) fn fetch(&mut self, vectors: usize) {
-        self.due += (self.step * vectors) as isize;
-        while self.due > 0 {
-            prefetch_to_second_level(self.next);
-            self.next = self.next.wrapping_add(Self::LINE);
-            self.due -= Self::LINE as isize;
+        let len = self.step * vectors;
+        for line in (0..len).step_by(Self::LINE) {
+            prefetch_to_second_level(self.next.wrapping_add(line));
         }
+        self.next = self.next.wrapping_add(len);
     }
 }
