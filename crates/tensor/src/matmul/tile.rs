@@ -147,7 +147,10 @@ impl<T: Real> Tile<T> {
             4 => simd.call(Sized::<T, 4, VECTORS>(self)),
             5 => simd.call(Sized::<T, 5, VECTORS>(self)),
             6 => simd.call(Sized::<T, 6, VECTORS>(self)),
-            _ if S::REGISTERS < 32 => unreachable!("a tile has at most 6 rows at this level"),
+            // A constant, which spares the compiler the rest.
+            _ if const { S::REGISTERS < 32 } => {
+                unreachable!("a tile has at most 6 rows at this level")
+            }
             7 => simd.call(Sized::<T, 7, VECTORS>(self)),
             8 => simd.call(Sized::<T, 8, VECTORS>(self)),
             9 => simd.call(Sized::<T, 9, VECTORS>(self)),
@@ -188,7 +191,10 @@ impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Sized<'_, T, R
             } else {
                 product::<T, S, ROWS, VECTORS>(simd, &tile, tile.a_row)
             };
-            finish(simd, &tile, sums);
+            finish(simd, &tile, sums[0], 0);
+            if let Some(&sums) = sums.get(1) {
+                finish(simd, &tile, sums, T::Vector::<S>::LANES);
+            }
         }
     }
 }
@@ -202,8 +208,8 @@ unsafe fn product<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     tile: &Tile<T>,
     a_row: isize,
-) -> [[T::Vector<S>; VECTORS]; ROWS] {
-    let mut sums = [[T::Vector::<S>::zero(simd); VECTORS]; ROWS];
+) -> [[T::Vector<S>; ROWS]; VECTORS] {
+    let mut sums = [[T::Vector::<S>::zero(simd); ROWS]; VECTORS];
     let (mut a, mut b, mut ahead) = (tile.a, tile.b, tile.ahead);
     let mut depth = tile.depth;
     // One vector is so little work that counting steps shows, and nothing is worth fetching.
@@ -235,7 +241,7 @@ unsafe fn product<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
 #[inline(always)]
 unsafe fn step<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
-    sums: &mut [[T::Vector<S>; VECTORS]; ROWS],
+    sums: &mut [[T::Vector<S>; ROWS]; VECTORS],
     a: *const T,
     a_row: isize,
     b: *const T,
@@ -246,70 +252,70 @@ unsafe fn step<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
         // SAFETY: the caller vouches for the vectors.
         *vector = unsafe { T::Vector::<S>::load_pointer(simd, b.add(v * lanes)) };
     }
-    for (i, sums) in sums.iter_mut().enumerate() {
+    for i in 0..ROWS {
         // SAFETY: the caller vouches for `ROWS` rows of A.
         let factor = unsafe { a.offset(i as isize * a_row).read() };
         let factor = T::Vector::<S>::splat(simd, factor);
-        for (sum, vector) in sums.iter_mut().zip(row) {
-            *sum = factor.mul_add(vector, *sum);
+        for v in 0..VECTORS {
+            sums[v][i] = factor.mul_add(row[v], sums[v][i]);
         }
     }
 }
 
-/// Writes the tile.
+/// Writes a vector of columns, from column `first` of the tile on.
 ///
 /// # Safety
 /// As for [`Tile::run`].
 #[inline(always)]
-unsafe fn finish<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn finish<T: Real, S: Simd, const ROWS: usize>(
     simd: S,
     tile: &Tile<T>,
-    sums: [[T::Vector<S>; VECTORS]; ROWS],
+    mut sums: [T::Vector<S>; ROWS],
+    first: usize,
 ) {
     let lanes = T::Vector::<S>::LANES;
+    let count = (tile.columns - first).min(lanes);
     let has_bias = !tile.bias.is_null();
-    let mut row = tile.c;
-    if tile.columns == VECTORS * lanes && !has_bias && !tile.relu {
-        // The common case on its own, as a short product is not much longer than its end.
-        for sums in sums {
-            for (v, sum) in sums.into_iter().enumerate() {
-                // SAFETY: the caller vouches for the rows and columns of C's tile, which has whole
-                // vectors.
-                unsafe {
-                    let c = row.add(v * lanes);
-                    let sum = if tile.add {
-                        T::Vector::<S>::load_pointer(simd, c) + sum
-                    } else {
-                        sum
-                    };
-                    sum.store_pointer(c);
+    // Each loop is short enough to be unrolled before registers are given out; a choice inside, or
+    // a loop around, would send all sums through memory.
+    // SAFETY: the caller vouches for the rows and columns of C's tile, and for a bias for each
+    // column; `count` columns are left.
+    unsafe {
+        let c = |row: usize| tile.c.add(row * tile.c_row + first);
+        if count == lanes && !has_bias && !tile.relu {
+            // The common case on its own, as a short product is not much longer than its end.
+            if tile.add {
+                for row in 0..ROWS {
+                    let there = T::Vector::<S>::load_pointer(simd, c(row));
+                    (there + sums[row]).store_pointer(c(row));
+                }
+            } else {
+                for row in 0..ROWS {
+                    sums[row].store_pointer(c(row));
                 }
             }
-            row = row.wrapping_add(tile.c_row);
+            return;
         }
-        return;
-    }
-    let zero = T::Vector::<S>::zero(simd);
-    for sums in sums {
-        for (v, mut sum) in sums.into_iter().enumerate() {
-            let count = (tile.columns - v * lanes).min(lanes);
-            // SAFETY: the caller vouches for the rows and columns of C's tile, and for a bias for
-            // each column; `count` columns are left.
-            unsafe {
-                let c = row.add(v * lanes);
-                if tile.add {
-                    sum = T::Vector::<S>::load_pointer_partial(simd, c, count) + sum;
-                }
-                if has_bias {
-                    let bias = tile.bias.add(v * lanes);
-                    sum = sum + T::Vector::<S>::load_pointer_partial(simd, bias, count);
-                }
-                if tile.relu {
-                    sum = zero.max(sum);
-                }
-                sum.store_pointer_partial(c, count);
+        if tile.add {
+            for row in 0..ROWS {
+                let there = T::Vector::<S>::load_pointer_partial(simd, c(row), count);
+                sums[row] = there + sums[row];
             }
         }
-        row = row.wrapping_add(tile.c_row);
+        if has_bias {
+            let bias = T::Vector::<S>::load_pointer_partial(simd, tile.bias.add(first), count);
+            for row in 0..ROWS {
+                sums[row] = sums[row] + bias;
+            }
+        }
+        if tile.relu {
+            let zero = T::Vector::<S>::zero(simd);
+            for row in 0..ROWS {
+                sums[row] = zero.max(sums[row]);
+            }
+        }
+        for row in 0..ROWS {
+            sums[row].store_pointer_partial(c(row), count);
+        }
     }
 }
