@@ -65,3 +65,76 @@ pub(super) fn finish() {
         std::arch::x86_64::_mm_sfence();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Par;
+    use crate::matmul::{Epilogue, MatrixRef, direct, gemm, sweep, with_scratch};
+    use crate::simd::{Kernel, Level, dispatch};
+
+    /// Writes a line.
+    struct Store<'a, T>(&'a mut [T]);
+
+    impl<T: Real> Kernel for Store<'_, T> {
+        type Scalar = T;
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            for (i, numbers) in self.0.chunks_exact_mut(T::Vector::<S>::LANES).enumerate() {
+                let vector = T::Vector::<S>::splat(simd, T::from_f64(i as f64 + 1.0));
+                // SAFETY: the numbers are a vector, and lie in a line from its start on.
+                unsafe { store::<T, S>(vector, numbers.as_mut_ptr()) };
+            }
+            finish();
+        }
+    }
+
+    fn check_stores<T: Real>() {
+        for level in Level::available() {
+            with_scratch(64 / size_of::<T>(), |line: &mut [T]| {
+                line.fill(T::ZERO);
+                dispatch(level, Store(line));
+                assert!(line.iter().all(|number| *number != T::ZERO), "{level:?}");
+                assert!(line[0] == T::ONE, "{level:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn whole_vectors_are_stored() {
+        check_stores::<f32>();
+        check_stores::<f64>();
+    }
+
+    /// Products whose result is larger than the caches of most machines, against ones by row.
+    #[test]
+    fn results_larger_than_the_caches() {
+        let [m, n] = [2_100, 4_112];
+        for k in [1, 8, 20] {
+            let numbers = |len: usize| (0..len).map(|i| (i % 19) as f32).collect::<Vec<_>>();
+            let (a, b) = (numbers(m * k), numbers(k * n));
+            let a = MatrixRef::row_major(&a, [m, k]).unwrap();
+            let b = MatrixRef::row_major(&b, [k, n]).unwrap();
+            let (plain, par) = (Epilogue::NONE, Par::Threads);
+            with_scratch(m * n, |found: &mut [f32]| {
+                for level in Level::available() {
+                    found.fill(-1.0);
+                    let mut c = MatrixMut::row_major(found, [m, n]).unwrap();
+                    let accum = Accum::Replace;
+                    match k {
+                        20 => direct::product(&a, &b, &mut c, accum, plain, par, level),
+                        _ => sweep::product(&a, &b, &mut c, accum, plain, par, level),
+                    }
+                    for i in (0..m).step_by(97).chain([m - 1]) {
+                        let mut expected = vec![0.0; n];
+                        let row = a.split_at_row(i).1.split_at_row(1).0;
+                        let c = MatrixMut::row_major(&mut expected, [1, n]).unwrap();
+                        gemm(row, b, c, accum, plain, Par::Sequential, level).unwrap();
+                        assert!(found[i * n..][..n] == expected, "{level:?} {k} {i}");
+                    }
+                }
+            });
+        }
+    }
+}

@@ -13,6 +13,9 @@ use super::{Accum, MatrixMut, MatrixRef, past_caches};
 /// Rows of B that are added up in one pass over a row of C, unless they are read [`line_by_line`].
 const ROWS_AT_ONCE: usize = 8;
 
+/// Half of these.
+const HALF: usize = ROWS_AT_ONCE / 2;
+
 /// Rows of C that a row of B is added to while it is in a register, where there are registers for
 /// so many times [`ROWS_AT_ONCE`] factors.
 const TOGETHER: usize = 3;
@@ -21,6 +24,7 @@ const TOGETHER: usize = 3;
 fn few_rows(level: Level) -> usize {
     match level {
         Level::Avx512 => 2 * TOGETHER,
+        Level::Avx2 => TOGETHER,
         _ => 2,
     }
 }
@@ -170,6 +174,15 @@ impl<T: Real> Kernel for Sweep<'_, T> {
                         i += 2;
                     }
                 }
+                if const { matches!(S::LEVEL, Level::Avx2) } {
+                    // Half as many factors at a time, which takes two passes over C.
+                    let in_halves = rows_at_once == ROWS_AT_ONCE && !self.past_caches;
+                    while in_halves && i + TOGETHER <= self.rows.end {
+                        self.pass::<S, TOGETHER, HALF>(simd, i, p);
+                        self.pass::<S, TOGETHER, HALF>(simd, i, p + HALF);
+                        i += TOGETHER;
+                    }
+                }
                 while i < self.rows.end {
                     match rows_at_once {
                         1 => self.pass::<S, 1, 1>(simd, i, p),
@@ -227,15 +240,17 @@ impl<T: Real> Sweep<'_, T> {
         if bias.is_none() && !relu {
             let whole = self.columns.len() / lanes;
             // Vectors are aligned as long as they begin at a multiple of their size.
-            let past = self.past_caches && j.is_multiple_of(lanes);
+            let past = self.past_caches && !add && last && j.is_multiple_of(lanes);
             // SAFETY: whole vectors of columns exist in each row.
             unsafe {
                 let targets = targets.map(|row: *mut T| row.add(j));
                 let rows = rows.map(|row: *const T| row.add(j));
-                if add {
-                    vectors::<T, S, ROWS, DEPTH, true>(simd, factors, rows, targets, whole, past);
+                if past {
+                    vectors::<T, S, ROWS, DEPTH, PAST_CACHES>(simd, factors, rows, targets, whole);
+                } else if add {
+                    vectors::<T, S, ROWS, DEPTH, ADDED>(simd, factors, rows, targets, whole);
                 } else {
-                    vectors::<T, S, ROWS, DEPTH, false>(simd, factors, rows, targets, whole, past);
+                    vectors::<T, S, ROWS, DEPTH, STORED>(simd, factors, rows, targets, whole);
                 }
             }
             j += whole * lanes;
@@ -278,19 +293,23 @@ impl<T: Real> Sweep<'_, T> {
     }
 }
 
+/// What is done with sums: they are stored, added to what is there, or stored past the caches.
+const STORED: u8 = 0;
+const ADDED: u8 = 1;
+const PAST_CACHES: u8 = 2;
+
 /// `target = [target +] sum of factors · rows` for each target, for `count` whole vectors.
 ///
 /// # Safety
-/// The rows are valid for reading as many, and the targets for writing; with `past_caches` the
-/// targets are aligned to a vector.
+/// The rows are valid for reading as many, and the targets for writing; targets past the caches are
+/// aligned to a vector.
 #[inline(always)]
-unsafe fn vectors<T: Real, S: Simd, const ROWS: usize, const DEPTH: usize, const ADD: bool>(
+unsafe fn vectors<T: Real, S: Simd, const ROWS: usize, const DEPTH: usize, const HOW: u8>(
     simd: S,
     factors: [[T::Vector<S>; ROWS]; DEPTH],
     rows: [*const T; DEPTH],
     targets: [*mut T; ROWS],
     count: usize,
-    past_caches: bool,
 ) {
     let lanes = T::Vector::<S>::LANES;
     for vector in 0..count {
@@ -298,7 +317,7 @@ unsafe fn vectors<T: Real, S: Simd, const ROWS: usize, const DEPTH: usize, const
         // SAFETY: the caller vouches for the vector.
         unsafe {
             let mut sums = [T::Vector::<S>::zero(simd); ROWS];
-            if ADD {
+            if HOW == ADDED {
                 for (sum, target) in sums.iter_mut().zip(targets) {
                     *sum = T::Vector::<S>::load_pointer(simd, target.add(j));
                 }
@@ -310,7 +329,7 @@ unsafe fn vectors<T: Real, S: Simd, const ROWS: usize, const DEPTH: usize, const
                 }
             }
             for (sum, target) in sums.into_iter().zip(targets) {
-                if past_caches {
+                if HOW == PAST_CACHES {
                     past_caches::store::<T, S>(sum, target.add(j));
                 } else {
                     sum.store_pointer(target.add(j));
