@@ -3,6 +3,7 @@
 use crate::simd::{Kernel, Real, Simd, Vector, prefetch};
 
 use super::blocking::TILE_VECTORS;
+use super::past_caches;
 
 /// `C = [C +] A · B [+ bias] [, ReLU]` for one tile, of at most 14 rows (6 where there
 /// are 16 registers) and two vectors of columns.
@@ -28,10 +29,38 @@ pub(super) struct Tile<T> {
     pub(super) bias: *const T,
     /// Then replace negative numbers by zero.
     pub(super) relu: bool,
-    /// Whether the tile of C was fetched before.
-    pub(super) c_is_near: bool,
     /// What the cache fetches meanwhile.
-    pub(super) ahead: Ahead<T>,
+    pub(super) meanwhile: Meanwhile<T>,
+    /// Whether whole tiles of C, whose rows are then aligned to vectors, are written past the caches.
+    pub(super) past_caches: bool,
+    /// The tiles that follow this one.
+    pub(super) run: Run,
+}
+
+/// Tiles of the same size that are computed one after the other, at the cost of one call.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    /// How many, with the first.
+    pub(super) tiles: usize,
+    /// From a tile to the next: numbers of A, of B, of C, and of the bias.
+    pub(super) steps: [isize; 4],
+}
+
+impl Run {
+    /// A tile alone.
+    pub(super) const ONE: Run = Run {
+        tiles: 1,
+        steps: [0; 4],
+    };
+}
+
+/// What the cache fetches while tiles are computed.
+#[derive(Clone, Copy)]
+pub(super) enum Meanwhile<T> {
+    /// A stretch of an operand, during all tiles of a run.
+    Operand(Ahead<T>),
+    /// The next tile of C; after the last one of a run that at this address.
+    Result(*const T),
 }
 
 /// Bytes of a line of the cache.
@@ -173,27 +202,51 @@ impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Sized<'_, T, R
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let tile = *self.0;
-        if !tile.c_is_near {
-            let mut row = tile.c;
-            for _ in 0..ROWS {
-                for v in 0..VECTORS {
-                    prefetch(row.wrapping_add(v * T::Vector::<S>::LANES));
+        let mut tile = *self.0;
+        let lanes = T::Vector::<S>::LANES;
+        let mut ahead = match tile.meanwhile {
+            Meanwhile::Operand(ahead) => ahead,
+            Meanwhile::Result(_) => Ahead::nothing(tile.b),
+        };
+        for left in (0..tile.run.tiles).rev() {
+            let [to_a, to_b, to_c, to_bias] = tile.run.steps;
+            match tile.meanwhile {
+                Meanwhile::Result(after) => {
+                    let next = match left {
+                        0 => after,
+                        _ => tile.c.wrapping_offset(to_c).cast_const(),
+                    };
+                    ahead = Ahead::rows(next, tile.c_row as isize, VECTORS * lanes);
                 }
-                row = row.wrapping_add(tile.c_row);
+                Meanwhile::Operand(_) if tile.past_caches => {}
+                Meanwhile::Operand(_) => {
+                    let mut row = tile.c;
+                    for _ in 0..ROWS {
+                        for v in 0..VECTORS {
+                            prefetch(row.wrapping_add(v * lanes));
+                        }
+                        row = row.wrapping_add(tile.c_row);
+                    }
+                }
             }
-        }
-        // SAFETY: the caller of `Tile::run` vouches for the pointers; `ROWS` and `VECTORS` are
-        // those that the tile's rows and columns need.
-        unsafe {
-            let sums = if tile.a_row == 1 {
-                product::<T, S, ROWS, VECTORS>(simd, &tile, 1)
-            } else {
-                product::<T, S, ROWS, VECTORS>(simd, &tile, tile.a_row)
-            };
-            finish(simd, &tile, sums[0], 0);
-            if let Some(&sums) = sums.get(1) {
-                finish(simd, &tile, sums, T::Vector::<S>::LANES);
+            // SAFETY: the caller of `Tile::run` vouches for the pointers; `ROWS` and `VECTORS` are
+            // those that the tile's rows and columns need.
+            unsafe {
+                let sums = if tile.a_row == 1 {
+                    product::<T, S, ROWS, VECTORS>(simd, &tile, 1, &mut ahead)
+                } else {
+                    product::<T, S, ROWS, VECTORS>(simd, &tile, tile.a_row, &mut ahead)
+                };
+                finish(simd, &tile, sums[0], 0);
+                if let Some(&sums) = sums.get(1) {
+                    finish(simd, &tile, sums, lanes);
+                }
+            }
+            tile.a = tile.a.wrapping_offset(to_a);
+            tile.b = tile.b.wrapping_offset(to_b);
+            tile.c = tile.c.wrapping_offset(to_c);
+            if !tile.bias.is_null() {
+                tile.bias = tile.bias.wrapping_offset(to_bias);
             }
         }
     }
@@ -208,9 +261,10 @@ unsafe fn product<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     tile: &Tile<T>,
     a_row: isize,
+    ahead: &mut Ahead<T>,
 ) -> [[T::Vector<S>; ROWS]; VECTORS] {
     let mut sums = [[T::Vector::<S>::zero(simd); ROWS]; VECTORS];
-    let (mut a, mut b, mut ahead) = (tile.a, tile.b, tile.ahead);
+    let (mut a, mut b) = (tile.a, tile.b);
     let mut depth = tile.depth;
     // One vector is so little work that counting steps shows, and nothing is worth fetching.
     while VECTORS == 1 && depth >= 4 {
@@ -278,13 +332,17 @@ unsafe fn finish<T: Real, S: Simd, const ROWS: usize>(
     let has_bias = !tile.bias.is_null();
     // Each loop is short enough to be unrolled before registers are given out; a choice inside, or
     // a loop around, would send all sums through memory.
-    // SAFETY: the caller vouches for the rows and columns of C's tile, and for a bias for each
-    // column; `count` columns are left.
+    // SAFETY: the caller vouches for the rows and columns of C's tile, whose rows are aligned if it
+    // goes past the caches, and for a bias for each column; `count` columns are left.
     unsafe {
         let c = |row: usize| tile.c.add(row * tile.c_row + first);
         if count == lanes && !has_bias && !tile.relu {
             // The common case on its own, as a short product is not much longer than its end.
-            if tile.add {
+            if tile.past_caches {
+                for row in 0..ROWS {
+                    past_caches::store::<T, S>(sums[row], c(row));
+                }
+            } else if tile.add {
                 for row in 0..ROWS {
                     let there = T::Vector::<S>::load_pointer(simd, c(row));
                     (there + sums[row]).store_pointer(c(row));
