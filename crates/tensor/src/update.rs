@@ -147,7 +147,10 @@ fn block<T: Float, const N: usize>(
         *slot = &mut std::mem::take(slot)[..len];
     }
     for i in 0..len {
-        let state = std::array::from_fn(|k| slots[k][i]);
+        let mut state = [T::ZERO; N];
+        for k in 0..N {
+            state[k] = slots[k][i];
+        }
         let (p, state) = rule(parameter[i], gradient[i], state);
         parameter[i] = p;
         for k in 0..N {

@@ -139,6 +139,14 @@ impl Array {
     }
 }
 
+type Job<'a> = Box<dyn FnOnce() + Send + 'a>;
+
+/// Runs `jobs` on all threads. They are boxed so that this is compiled once, and not for each pair
+/// of types between which arrays are converted.
+fn run_all(jobs: Vec<Job<'_>>) {
+    jobs.into_par_iter().for_each(|job| job());
+}
+
 fn convert<S: Element, T: Element>(from: &Tensor<S>) -> Result<Tensor<T>> {
     if let Some(same) = (from as &dyn Any).downcast_ref::<Tensor<T>>() {
         return Ok(same.clone());
@@ -161,20 +169,23 @@ fn convert<S: Element, T: Element>(from: &Tensor<S>) -> Result<Tensor<T>> {
     let source = contiguous.as_slice().unwrap_or_default();
     let mut converted = Tensor::<T>::zeros(from.shape())?;
     let first_misfit = AtomicUsize::new(usize::MAX);
-    converted
+    let pieces = converted
         .make_mut()
-        .par_chunks_mut(CHUNK)
-        .zip(source.par_chunks(CHUNK))
-        .enumerate()
-        .for_each(|(chunk, (out, source))| {
+        .chunks_mut(CHUNK)
+        .zip(source.chunks(CHUNK));
+    let jobs = pieces.enumerate().map(|(piece, (out, source))| {
+        let first_misfit = &first_misfit;
+        Box::new(move || {
             for (i, (out, &x)) in out.iter_mut().zip(source).enumerate() {
                 let (y, fits) = one(x);
                 *out = y;
                 if !fits {
-                    first_misfit.fetch_min(chunk * CHUNK + i, Ordering::Relaxed);
+                    first_misfit.fetch_min(piece * CHUNK + i, Ordering::Relaxed);
                 }
             }
-        });
+        }) as Job<'_>
+    });
+    run_all(jobs.collect());
     match first_misfit.into_inner() {
         usize::MAX => Ok(converted),
         at => Err(tensor::Error::value(

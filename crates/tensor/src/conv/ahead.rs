@@ -40,6 +40,7 @@ impl<'a, T> Ahead<'a, T> {
     }
 
     /// What step `step` fetches, counted from the first of these.
+    #[inline(always)]
     pub(super) fn share(&self, step: usize) -> &'a [T] {
         let step = self.first + step;
         let Some((part, len)) = self.parts.get(step / self.steps_a_part) else {

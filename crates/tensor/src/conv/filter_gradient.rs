@@ -479,8 +479,8 @@ impl<T: Real> Kernel for AddPixels<'_, T> {
             let mut sums = [T::Vector::<S>::zero(simd); CHAINS];
             let mut several = self.pixels.chunks_exact(CHAINS * channels);
             for pixels in several.by_ref() {
-                for (sum, pixel) in sums.iter_mut().zip(pixels.chunks_exact(channels)) {
-                    *sum = *sum + load(pixel);
+                for chain in 0..CHAINS {
+                    sums[chain] = sums[chain] + load(&pixels[chain * channels..]);
                 }
             }
             let [a, b, c, d] = sums;

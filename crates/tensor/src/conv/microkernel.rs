@@ -225,7 +225,7 @@ impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Tiles<'_, '_, 
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        if ROWS * VECTORS + VECTORS > S::REGISTERS {
+        if const { ROWS * VECTORS + VECTORS > S::REGISTERS } {
             // Heights are chosen to fit; this spares the compiler the tiles that do not.
             return;
         }
@@ -272,7 +272,10 @@ impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Tiles<'_, '_, 
                     let c = c.add(time * repeat.c + row * self.strip.c_row);
                     let sums =
                         sums::<T, S, ROWS, VECTORS>(simd, self.strip, start, a, b, &mut ahead);
-                    finish::<T, S, ROWS, VECTORS>(simd, self.strip, floor, sums, c);
+                    finish(simd, self.strip, floor, sums[0], 0, c);
+                    if let Some(&sums) = sums.get(1) {
+                        finish(simd, self.strip, floor, sums, lanes, c);
+                    }
                 }
             }
         }
@@ -302,11 +305,14 @@ unsafe fn sums<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     a: *const T,
     b: *const T,
     ahead: &mut Line<T>,
-) -> [[T::Vector<S>; VECTORS]; ROWS] {
+) -> [[T::Vector<S>; ROWS]; VECTORS] {
     let [outer, middle, inner] = strip.sum;
     let lanes = T::Vector::<S>::LANES;
     let a_row = strip.a_row;
-    let mut sums = [start; ROWS];
+    let mut sums = [[T::Vector::<S>::zero(simd); ROWS]; VECTORS];
+    for v in 0..VECTORS {
+        sums[v] = [start[v]; ROWS];
+    }
     for i in 0..outer.count {
         for j in 0..middle.count {
             // SAFETY: the caller vouches for every address that the loops reach.
@@ -330,7 +336,7 @@ unsafe fn sums<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
                             *groups[row / GROUP].add(row % GROUP * a_row),
                         );
                         for v in 0..VECTORS {
-                            sums[row][v] = factor.mul_add(columns[v], sums[row][v]);
+                            sums[v][row] = factor.mul_add(columns[v], sums[v][row]);
                         }
                     }
                     for group in 0..ROWS.div_ceil(GROUP) {
@@ -344,51 +350,50 @@ unsafe fn sums<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     sums
 }
 
-/// Writes one tile; what is stored is at least `floor`, or NaN.
+/// Writes a vector of columns, from column `first` of one tile on; what is stored is at least
+/// `floor`, or NaN.
 ///
 /// # Safety
 /// `ROWS` rows of `strip.columns` numbers, `strip.c_row` apart, are valid from `c` on.
 #[inline(always)]
-unsafe fn finish<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn finish<T: Real, S: Simd, const ROWS: usize>(
     simd: S,
     strip: &Strip<'_, T>,
     floor: T::Vector<S>,
-    sums: [[T::Vector<S>; VECTORS]; ROWS],
+    sums: [T::Vector<S>; ROWS],
+    first: usize,
     c: *mut T,
 ) {
     let lanes = T::Vector::<S>::LANES;
-    // Each loop is short enough to be unrolled before registers are given out; a choice inside
-    // would send all sums through memory.
-    for v in 0..VECTORS {
-        // At least 1: the stored width is `columns` rounded up to whole vectors.
-        let count = (strip.columns - v * lanes).min(lanes);
-        // SAFETY: the caller vouches for `count` numbers at each row of `c`.
-        unsafe {
-            let target = |row: usize| c.add(row * strip.c_row + v * lanes);
-            match (strip.finish, count == lanes) {
-                (Finish::Store { .. }, true) => {
-                    for row in 0..ROWS {
-                        floor.max(sums[row][v]).store_pointer(target(row));
-                    }
+    // At least 1: the stored width is `columns` rounded up to whole vectors.
+    let count = (strip.columns - first).min(lanes);
+    // Each loop is short enough to be unrolled before registers are given out; a choice inside, or
+    // a loop around, would send all sums through memory.
+    // SAFETY: the caller vouches for `count` numbers at each row of `c`.
+    unsafe {
+        let target = |row: usize| c.add(row * strip.c_row + first);
+        match (strip.finish, count == lanes) {
+            (Finish::Store { .. }, true) => {
+                for row in 0..ROWS {
+                    floor.max(sums[row]).store_pointer(target(row));
                 }
-                (Finish::Store { .. }, false) => {
-                    for row in 0..ROWS {
-                        floor
-                            .max(sums[row][v])
-                            .store_pointer_partial(target(row), count);
-                    }
+            }
+            (Finish::Store { .. }, false) => {
+                for row in 0..ROWS {
+                    let sum = floor.max(sums[row]);
+                    sum.store_pointer_partial(target(row), count);
                 }
-                (Finish::Add, true) => {
-                    for row in 0..ROWS {
-                        let there = T::Vector::<S>::load_pointer(simd, target(row));
-                        (there + sums[row][v]).store_pointer(target(row));
-                    }
+            }
+            (Finish::Add, true) => {
+                for row in 0..ROWS {
+                    let there = T::Vector::<S>::load_pointer(simd, target(row));
+                    (there + sums[row]).store_pointer(target(row));
                 }
-                (Finish::Add, false) => {
-                    for row in 0..ROWS {
-                        let there = T::Vector::<S>::load_pointer_partial(simd, target(row), count);
-                        (there + sums[row][v]).store_pointer_partial(target(row), count);
-                    }
+            }
+            (Finish::Add, false) => {
+                for row in 0..ROWS {
+                    let there = T::Vector::<S>::load_pointer_partial(simd, target(row), count);
+                    (there + sums[row]).store_pointer_partial(target(row), count);
                 }
             }
         }

@@ -1,12 +1,11 @@
 //! Block sizes, from the caches of the machine.
 
-use std::marker::PhantomData;
 use std::mem::size_of;
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::parallel::Par;
-use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
+use crate::simd::{Level, Real, Simd, Vector};
 
 /// Data caches that one core has to itself or shares, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +97,16 @@ pub(super) const fn tile_rows<S: Simd>() -> usize {
 }
 
 impl Blocking {
+    /// That of a level known at run time. Not by `dispatch`, which would change the processor's
+    /// mode for subnormals: a small product is not much longer than that.
     pub(super) fn at<T: Real>(level: Level) -> Blocking {
-        dispatch(level, BlockingOf(PhantomData::<T>))
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => Blocking::of::<T, crate::simd::Avx512>(),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => Blocking::of::<T, crate::simd::Avx2>(),
+            _ => Blocking::of::<T, crate::simd::Baseline>(),
+        }
     }
 
     /// Whether a number of B is used for many rows once it is in a register.
@@ -136,18 +143,6 @@ impl Blocking {
             columns_in_place: (16 << 10) / size_of::<T>(),
             shared: (caches.third / 4).clamp(1 << 20, 16 << 20) / size_of::<T>(),
         }
-    }
-}
-
-/// Asks for the [`Blocking`] of a level that is known at run time.
-struct BlockingOf<T>(PhantomData<T>);
-
-impl<T: Real> Kernel for BlockingOf<T> {
-    type Scalar = T;
-    type Output = Blocking;
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> Blocking {
-        Blocking::of::<T, S>()
     }
 }
 
@@ -190,6 +185,14 @@ impl Pieces {
         self.count
     }
 
+    /// Pieces from `index` on that have the same size, with that.
+    pub(super) fn alike(&self, index: usize) -> usize {
+        match index < self.longer {
+            true => self.longer - index,
+            false => self.count - index,
+        }
+    }
+
     /// The start of piece `index`; for `index = count()`, the total.
     #[inline(always)]
     pub(super) fn start(&self, index: usize) -> usize {
@@ -212,7 +215,15 @@ mod tests {
             for largest in 1..20 {
                 let pieces = Pieces::new(total, largest);
                 let mut next = 0;
-                for range in (0..pieces.count()).map(|i| pieces.range(i)) {
+                for index in 0..pieces.count() {
+                    let range = pieces.range(index);
+                    let alike = index..index + pieces.alike(index);
+                    assert!(alike.end <= pieces.count());
+                    assert!(
+                        alike
+                            .into_iter()
+                            .all(|i| pieces.range(i).len() == range.len())
+                    );
                     assert_eq!(range.start, next);
                     assert!((1..=largest).contains(&range.len()));
                     assert!(range.len() + 1 >= total.div_ceil(pieces.count()));

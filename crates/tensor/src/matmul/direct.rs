@@ -11,8 +11,8 @@ use super::gemm::{Epilogue, ROWS_THAT_ARE_FEW};
 use super::matrix::SharedTarget;
 use super::pack::pack_panels;
 use super::scratch::with_scratch;
-use super::tile::{Ahead, Tile};
-use super::{Accum, MatrixMut, MatrixRef};
+use super::tile::{Ahead, Meanwhile, Run, Tile};
+use super::{Accum, MatrixMut, MatrixRef, past_caches};
 
 /// Whether [`product`] is expected to be faster than packing.
 ///
@@ -62,6 +62,8 @@ pub(super) fn product<T: Real>(
     level: Level,
 ) {
     let [m, k, n] = [a.rows(), a.columns(), b.columns()];
+    let in_one_go = Pieces::new(k, Blocking::at::<T>(level).depth).count() == 1;
+    let past_caches = past_caches::pays(c, accum, in_one_go);
     let c = c.share();
     let blocks = Pieces::new(m, m.div_ceil(tasks(par, [m, k, n])));
     // As wide as panels of any level.
@@ -81,6 +83,7 @@ pub(super) fn product<T: Real>(
                 rows,
                 accum,
                 epilogue,
+                past_caches,
                 packed,
             };
             dispatch(level, kernel);
@@ -96,6 +99,8 @@ struct Direct<'a, T> {
     rows: Range<usize>,
     accum: Accum,
     epilogue: Epilogue<'a, T>,
+    /// Whether C is written past the caches.
+    past_caches: bool,
     /// Workspace for panels of B: all, if its rows are not contiguous, else the last one.
     packed: &'a mut [T],
 }
@@ -131,6 +136,9 @@ impl<T: Real> Kernel for Direct<'_, T> {
         for group in 0..groups.count() {
             self.columns(simd, groups.range(group), first_packed, depth);
         }
+        if self.past_caches {
+            past_caches::finish();
+        }
     }
 }
 
@@ -148,67 +156,88 @@ impl<T: Real> Direct<'_, T> {
         } = Blocking::of::<T, S>();
         let blocks = Pieces::new(k, depth);
         let row_panels = Pieces::new(self.rows.len(), tile_rows);
-        let fetch = Fetch::of(a, self.rows.len());
-        for row_panel in 0..row_panels.count() {
+        let fetch = Fetch::of(a, self.rows.len(), self.past_caches);
+        // Panels that are alike: whole ones, and a narrower one at the end.
+        let whole = (n / width).clamp(panels.start, panels.end);
+        let alike = [panels.start..whole, whole..panels.end];
+        // One panel of B is passed by many of A, otherwise many of B by one of A.
+        let down = panels.len() == 1 && blocks.count() == 1;
+        let mut row_panel = 0;
+        while row_panel < row_panels.count() {
             let panel_rows = row_panels.range(row_panel);
+            let row_panels_at_once = if down { row_panels.alike(row_panel) } else { 1 };
+            row_panel += row_panels_at_once;
             let row = self.rows.start + panel_rows.start;
-            for block in 0..blocks.count() {
+            for (block, alike) in (0..blocks.count()).flat_map(|block| {
+                let alike = alike.iter().filter(|panels| !panels.is_empty());
+                alike.map(move |panels| (block, panels))
+            }) {
                 let depth = blocks.range(block);
                 let last = block + 1 == blocks.count();
-                for panel in panels.clone() {
-                    let column = panel * width;
-                    let (right, right_step) = if panel < first_packed {
-                        (b.pointer(depth.start, column), b.row_stride())
-                    } else {
-                        let start = ((panel - first_packed) * k + depth.start) * width;
-                        (self.packed[start..].as_ptr(), width as isize)
-                    };
-                    let ahead = match fetch {
-                        Fetch::Nothing => Ahead::nothing(right),
-                        Fetch::Result => {
-                            let next = if panel + 1 < panels.end {
-                                c.pointer(row, column + width)
-                            } else {
-                                c.pointer(row + panel_rows.len(), panels.start * width)
-                            };
-                            Ahead::rows(next, c.row_stride() as isize, width)
-                        }
-                        Fetch::Left => {
-                            let next = a.pointer(row + panel_rows.len(), depth.start);
-                            let size = [panel_rows.len(), depth.len()];
-                            let tile = (panel - panels.start, panels.len());
-                            if a.column_stride() == 1 {
-                                Ahead::part(next, a.row_stride(), size, tile, depth.len())
-                            } else {
-                                let size = [depth.len(), panel_rows.len()];
-                                Ahead::part(next, a.column_stride(), size, tile, depth.len())
-                            }
-                        }
-                    };
-                    let tile = Tile {
-                        rows: panel_rows.len(),
-                        columns: width.min(n - column),
-                        depth: depth.len(),
-                        a: a.pointer(row, depth.start),
-                        a_row: a.row_stride(),
-                        a_step: a.column_stride(),
-                        b: right,
-                        b_step: right_step,
-                        c: c.pointer(row, column),
-                        c_row: c.row_stride(),
-                        add: self.accum == Accum::Add || block > 0,
-                        bias: match self.epilogue.bias {
-                            Some(bias) if last => bias[column..].as_ptr(),
-                            _ => std::ptr::null(),
-                        },
-                        relu: self.epilogue.relu && last,
-                        c_is_near: matches!(fetch, Fetch::Result),
-                        ahead,
-                    };
-                    // SAFETY: rows, columns and depth are those of the matrices; a panel of B that
-                    // is read in place has whole vectors; these rows of C are this task's alone.
-                    unsafe { tile.run(simd) };
-                }
+                let (panel, column) = (alike.start, alike.start * width);
+                let (right, right_step, to_right) = if panel < first_packed {
+                    let right = b.pointer(depth.start, column);
+                    (right, b.row_stride(), width)
+                } else {
+                    let start = ((panel - first_packed) * k + depth.start) * width;
+                    (self.packed[start..].as_ptr(), width as isize, k * width)
+                };
+                let rows = panel_rows.len() as isize;
+                let run = if down {
+                    let [left, result] = [a.row_stride(), c.row_stride() as isize];
+                    Run {
+                        tiles: row_panels_at_once,
+                        steps: [rows * left, 0, rows * result, 0],
+                    }
+                } else {
+                    let width = width as isize;
+                    Run {
+                        tiles: alike.len(),
+                        steps: [0, to_right as isize, width, width],
+                    }
+                };
+                let meanwhile = match fetch {
+                    Fetch::Nothing => Meanwhile::Operand(Ahead::nothing(right)),
+                    Fetch::Result => Meanwhile::Result(c.pointer(
+                        row + panel_rows.len() * row_panels_at_once,
+                        panels.start * width,
+                    )),
+                    Fetch::Left => {
+                        let next = a.pointer(row + panel_rows.len(), depth.start);
+                        let size = [panel_rows.len(), depth.len()];
+                        let tile = (panel - panels.start, panels.len());
+                        Meanwhile::Operand(if a.column_stride() == 1 {
+                            Ahead::part(next, a.row_stride(), size, tile, depth.len())
+                        } else {
+                            let size = [depth.len(), panel_rows.len()];
+                            Ahead::part(next, a.column_stride(), size, tile, depth.len())
+                        })
+                    }
+                };
+                let tile = Tile {
+                    rows: panel_rows.len(),
+                    columns: width.min(n - column),
+                    depth: depth.len(),
+                    a: a.pointer(row, depth.start),
+                    a_row: a.row_stride(),
+                    a_step: a.column_stride(),
+                    b: right,
+                    b_step: right_step,
+                    c: c.pointer(row, column),
+                    c_row: c.row_stride(),
+                    add: self.accum == Accum::Add || block > 0,
+                    bias: match self.epilogue.bias {
+                        Some(bias) if last => bias[column..].as_ptr(),
+                        _ => std::ptr::null(),
+                    },
+                    relu: self.epilogue.relu && last,
+                    meanwhile,
+                    past_caches: self.past_caches,
+                    run,
+                };
+                // SAFETY: rows, columns and depth are those of the matrices; a panel of B that is
+                // read in place has whole vectors; these rows of C are this task's alone.
+                unsafe { tile.run(simd) };
             }
         }
     }
@@ -225,12 +254,12 @@ enum Fetch {
 }
 
 impl Fetch {
-    fn of<T>(a: &MatrixRef<'_, T>, rows: usize) -> Fetch {
+    fn of<T>(a: &MatrixRef<'_, T>, rows: usize, past_caches: bool) -> Fetch {
         /// So deep a tile fetches all lines of the next one, and has little of A to wait for.
         const SHALLOW: RangeInclusive<usize> = 24..=64;
         /// A smaller A is in the cache soon enough.
         const SMALL: usize = 256 << 10;
-        if SHALLOW.contains(&a.columns()) {
+        if SHALLOW.contains(&a.columns()) && !past_caches {
             Fetch::Result
         } else if rows * a.columns() * size_of::<T>() > SMALL {
             Fetch::Left

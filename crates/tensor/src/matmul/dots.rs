@@ -5,10 +5,10 @@ use std::ops::Range;
 use crate::parallel::Par;
 use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
 
-use super::blocking::{Pieces, tasks};
+use super::blocking::{Caches, Pieces, tasks};
 use super::gemm::Epilogue;
 use super::matrix::SharedTarget;
-use super::pack::pack_columns;
+use super::pack::CopyRows;
 use super::scratch::with_scratch;
 use super::{Accum, MatrixMut, MatrixRef, sweep};
 
@@ -55,11 +55,13 @@ pub(super) fn product<T: Real>(
         groups,
         groups.div_ceil(tasks(par, [many.rows(), depth, few.rows()])),
     );
-    // Memory is fastest when it is read line by line in order.
-    let lines_at_once = match sweep::from_memory(&many) && few.rows() <= 2 {
-        true => 1,
-        false => TOGETHER,
+    // What is far is read fastest line by line, in order, if little else is to be done meanwhile.
+    let is_far = match few.rows() {
+        1 => sweep::is_larger(&many, Caches::of_this_machine().second),
+        2 => sweep::from_memory(&many),
+        _ => false,
     };
+    let lines_at_once = if is_far { 1 } else { TOGETHER };
     let run = |few: &MatrixRef<'_, T>| {
         par.for_each(blocks.count(), |block| {
             let kernel = Dots {
@@ -80,28 +82,18 @@ pub(super) fn product<T: Real>(
         run(&few);
     } else {
         with_scratch(few.rows() * depth, |copy| {
-            dispatch(level, Copy { few: &few, copy });
+            dispatch(
+                level,
+                CopyRows {
+                    matrix: &few,
+                    rows: copy,
+                },
+            );
             // The lines are now contiguous.
             if let Ok(few) = MatrixRef::row_major(copy, [few.rows(), depth]) {
                 run(&few);
             }
         });
-    }
-}
-
-/// Copies the few lines, to make each contiguous.
-struct Copy<'a, T> {
-    few: &'a MatrixRef<'a, T>,
-    copy: &'a mut [T],
-}
-
-impl<T: Real> Kernel for Copy<'_, T> {
-    type Scalar = T;
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let (lines, depth) = (self.few.rows(), self.few.columns());
-        pack_columns(simd, self.few, 0..lines, 0..depth, depth, self.copy);
     }
 }
 
@@ -123,6 +115,9 @@ impl<T: Real> Kernel for Dots<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        if self.few.rows() == 1 && self.lines_at_once == 1 {
+            return simd.call(Lines(&self, self.many_range.clone(), 0));
+        }
         let mut i = self.many_range.start;
         while i < self.many_range.end {
             let lines = match self.many_range.end - i {
@@ -142,11 +137,59 @@ impl<T: Real> Kernel for Dots<'_, T> {
                     (4, _) => simd.call(Block::<T, 4, 1, 2>(&self, i, j)),
                     (_, 4) => simd.call(Block::<T, 1, 4, 2>(&self, i, j)),
                     (_, 2) => simd.call(Block::<T, 1, 2, 4>(&self, i, j)),
-                    _ => simd.call(Block::<T, 1, 1, 8>(&self, i, j)),
+                    _ => simd.call(Lines(&self, i..i + lines, j)),
                 }
                 j += others;
             }
             i += lines;
+        }
+    }
+}
+
+/// Inner products of some of the many lines with one of the few, line after line.
+struct Lines<'a, T>(&'a Dots<'a, T>, Range<usize>, usize);
+
+impl<T: Real> Kernel for Lines<'_, T> {
+    type Scalar = T;
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        const CHAINS: usize = 8;
+        let Lines(dots, lines, other) = self;
+        let lanes = T::Vector::<S>::LANES;
+        let depth = dots.many.columns();
+        let right = dots.few.pointer(other, 0);
+        for i in lines {
+            let left = dots.many.pointer(i, 0);
+            let mut sums = [T::Vector::<S>::zero(simd); CHAINS];
+            let mut p = 0;
+            // SAFETY: the lines are contiguous, and have `depth` numbers.
+            unsafe {
+                while p + CHAINS * lanes <= depth {
+                    for (chain, sum) in sums.iter_mut().enumerate() {
+                        let p = p + chain * lanes;
+                        let left = T::Vector::<S>::load_pointer(simd, left.add(p));
+                        let right = T::Vector::<S>::load_pointer(simd, right.add(p));
+                        *sum = left.mul_add(right, *sum);
+                    }
+                    p += CHAINS * lanes;
+                }
+                let mut half = CHAINS / 2;
+                while half > 0 {
+                    for chain in 0..half {
+                        sums[chain] = sums[chain] + sums[chain + half];
+                    }
+                    half /= 2;
+                }
+                while p < depth {
+                    let count = (depth - p).min(lanes);
+                    let left = T::Vector::<S>::load_pointer_partial(simd, left.add(p), count);
+                    let right = T::Vector::<S>::load_pointer_partial(simd, right.add(p), count);
+                    sums[0] = left.mul_add(right, sums[0]);
+                    p += lanes;
+                }
+            }
+            dots.write(i, other, sums[0].sum());
         }
     }
 }
@@ -168,47 +211,74 @@ impl<T: Real, const MANY: usize, const FEW: usize, const CHAINS: usize> Kernel
         let Block(dots, first_many, first_few) = self;
         let lanes = T::Vector::<S>::LANES;
         let depth = dots.many.columns();
-        let zero = T::Vector::<S>::zero(simd);
-        let mut sums = [[[zero; CHAINS]; FEW]; MANY];
-        let many = |i: usize| dots.many.pointer(first_many + i, 0);
-        let few = |j: usize| dots.few.pointer(first_few + j, 0);
+        let mut sums = [[[T::Vector::<S>::zero(simd); CHAINS]; FEW]; MANY];
         let mut p = 0;
-        while p < depth {
-            for chain in 0..CHAINS {
-                let p = p + chain * lanes;
-                let count = depth.saturating_sub(p).min(lanes);
-                // SAFETY: `count` numbers from depth `p` on exist in each line; lines are
-                // contiguous.
-                unsafe {
-                    let load = |line: *const T| {
-                        if count == lanes {
-                            T::Vector::<S>::load_pointer(simd, line.add(p))
-                        } else {
-                            let line = line.wrapping_add(p);
-                            T::Vector::<S>::load_pointer_partial(simd, line, count)
-                        }
-                    };
-                    let mut others = [zero; FEW];
-                    for (j, other) in others.iter_mut().enumerate() {
-                        *other = load(few(j));
-                    }
-                    for (i, sums) in sums.iter_mut().enumerate() {
-                        let line = load(many(i));
-                        for (sums, other) in sums.iter_mut().zip(others) {
-                            sums[chain] = line.mul_add(other, sums[chain]);
-                        }
-                    }
+        // SAFETY: `count` numbers from depth `p` on exist in each line.
+        unsafe {
+            while p + CHAINS * lanes <= depth {
+                for chain in 0..CHAINS {
+                    self.add(simd, &mut sums, chain, p + chain * lanes, lanes);
+                }
+                p += CHAINS * lanes;
+            }
+            if p < depth {
+                for chain in 0..CHAINS {
+                    let p = p + chain * lanes;
+                    let count = depth.saturating_sub(p).min(lanes);
+                    self.add(simd, &mut sums, chain, p, count);
                 }
             }
-            p += CHAINS * lanes;
         }
         for (i, sums) in sums.into_iter().enumerate() {
             for (j, chains) in sums.into_iter().enumerate() {
-                let mut sum = chains[0];
-                for chain in &chains[1..] {
-                    sum = sum + *chain;
+                let mut chains = chains;
+                let mut half = CHAINS / 2;
+                while half > 0 {
+                    for chain in 0..half {
+                        chains[chain] = chains[chain] + chains[chain + half];
+                    }
+                    half /= 2;
                 }
-                dots.write(first_many + i, first_few + j, sum.sum());
+                dots.write(first_many + i, first_few + j, chains[0].sum());
+            }
+        }
+    }
+}
+
+impl<T: Real, const MANY: usize, const FEW: usize, const CHAINS: usize>
+    Block<'_, T, MANY, FEW, CHAINS>
+{
+    /// Adds the products of `count` numbers from depth `p` on to a sum of each pair of lines.
+    ///
+    /// # Safety
+    /// The lines have these numbers, at most a vector, and are contiguous.
+    #[inline(always)]
+    unsafe fn add<S: Simd>(
+        &self,
+        simd: S,
+        sums: &mut [[[T::Vector<S>; CHAINS]; FEW]; MANY],
+        chain: usize,
+        p: usize,
+        count: usize,
+    ) {
+        let Block(dots, first_many, first_few) = self;
+        // SAFETY: the caller vouches for `count` numbers of each line.
+        let load = |matrix: &MatrixRef<'_, T>, line: usize| unsafe {
+            let line = matrix.pointer(line, 0).wrapping_add(p);
+            if count == T::Vector::<S>::LANES {
+                T::Vector::<S>::load_pointer(simd, line)
+            } else {
+                T::Vector::<S>::load_pointer_partial(simd, line, count)
+            }
+        };
+        let mut others = [T::Vector::<S>::zero(simd); FEW];
+        for (j, other) in others.iter_mut().enumerate() {
+            *other = load(dots.few, first_few + j);
+        }
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let line = load(dots.many, first_many + i);
+            for (sums, other) in sums.iter_mut().zip(others) {
+                sums[chain] = line.mul_add(other, sums[chain]);
             }
         }
     }

@@ -185,7 +185,7 @@ pub fn gemm<'a, T: Real>(
         );
         let way: Option<Way<T>> = if dots::pays(&a, &b) {
             Some(dots::product)
-        } else if sweep::pays(&a, &b) {
+        } else if sweep::pays(&a, &b, level) {
             Some(sweep::product)
         } else if direct::pays(&a, &b, level) {
             Some(direct::product)

@@ -31,6 +31,7 @@ mod integer;
 mod matrix;
 mod multiply;
 mod pack;
+mod past_caches;
 mod product;
 mod scratch;
 mod swap;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::simd::{Real, Simd, Vector};
+use crate::simd::{Kernel, Real, Simd, Vector};
 
 use super::MatrixRef;
 
@@ -32,6 +32,22 @@ pub(super) fn pack_columns<T: Real, S: Simd>(
     panel: &mut [T],
 ) {
     pack_lines(simd, &b.transposed(), columns, depth, width, panel);
+}
+
+/// Copies a matrix to contiguous rows.
+pub(super) struct CopyRows<'a, T> {
+    pub(super) matrix: &'a MatrixRef<'a, T>,
+    pub(super) rows: &'a mut [T],
+}
+
+impl<T: Real> Kernel for CopyRows<'_, T> {
+    type Scalar = T;
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let [depth, columns] = [self.matrix.rows(), self.matrix.columns()];
+        pack_columns(simd, self.matrix, 0..depth, 0..columns, columns, self.rows);
+    }
 }
 
 /// Packs columns of `b` into consecutive panels of `width` columns.
@@ -145,6 +161,9 @@ unsafe fn copy_padded<T: Real, S: Simd>(simd: S, source: *const T, count: usize,
     }
 }
 
+/// The most numbers of a vector.
+const LANES: usize = 16;
+
 /// Lines that are contiguous along the depth, transposed block by block in registers.
 ///
 /// # Safety
@@ -185,10 +204,34 @@ unsafe fn interleave<T: Real, S: Simd>(
             }
         }
     }
-    for p in end..depth {
-        for i in 0..count {
-            // SAFETY: depth `p` exists in each line.
-            panel[p * width + i] = unsafe { line(i).add(p).read() };
+    // The rest goes through memory of its own, in which a block may be read and written whole.
+    let mut lines = [[T::ZERO; LANES]; 8];
+    let mut block = [T::ZERO; 8 * 8 + LANES];
+    for group in 0..groups {
+        let lines_left = (count - group * side).min(side);
+        for p in (end..depth).step_by(side) {
+            let left = (depth - p).min(side);
+            for (i, copy) in lines[..lines_left].iter_mut().enumerate() {
+                // SAFETY: `left` numbers from depth `p` on exist in each line, no more than a side,
+                // which is no more than a vector, for which a copy has room.
+                unsafe {
+                    let source = line(group * side + i).add(p);
+                    T::Vector::<S>::load_pointer_partial(simd, source, left)
+                        .store_pointer(copy.as_mut_ptr());
+                }
+            }
+            let rows = lines.each_ref().map(|line| line.as_ptr());
+            // SAFETY: the copies have `side` numbers, the block has `side` times as many, and from
+            // each of its rows on there is a vector to read.
+            unsafe { T::Vector::<S>::transpose(simd, &rows, block.as_mut_ptr(), side) };
+            for q in 0..left {
+                let target = &mut panel[(p + q) * width + group * side..][..lines_left];
+                // SAFETY: as above; the target has room for `lines_left` numbers.
+                unsafe {
+                    T::Vector::<S>::load_pointer(simd, block.as_ptr().add(q * side))
+                        .store_pointer_partial(target.as_mut_ptr(), lines_left);
+                }
+            }
         }
     }
     if count < width {

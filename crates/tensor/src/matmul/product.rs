@@ -15,7 +15,7 @@ use super::grid::{Grid, Region, pack_region};
 use super::matrix::SharedTarget;
 use super::pack::{pack_panels, pack_rows};
 use super::scratch::with_scratch;
-use super::tile::{Ahead, Tile};
+use super::tile::{Ahead, Meanwhile, Run, Tile};
 use super::{Accum, MatrixRef};
 
 /// All that the parts of one call share.
@@ -209,8 +209,9 @@ impl<T: Real> Product<'_, T> {
             add: self.accum == Accum::Add || block > 0,
             bias,
             relu: self.epilogue.relu && last,
-            c_is_near: false,
-            ahead,
+            meanwhile: Meanwhile::Operand(ahead),
+            past_caches: false,
+            run: Run::ONE,
         };
         // SAFETY: the caller vouches for the panels; rows and columns are of the grid, which is
         // that of C.

@@ -6,24 +6,53 @@ use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
 use super::blocking::{Caches, Pieces, tasks};
 use super::gemm::Epilogue;
 use super::matrix::SharedTarget;
-use super::{Accum, MatrixMut, MatrixRef};
+use super::pack::CopyRows;
+use super::scratch::with_scratch;
+use super::{Accum, MatrixMut, MatrixRef, past_caches};
 
 /// Rows of B that are added up in one pass over a row of C, unless they are read [`line_by_line`].
 const ROWS_AT_ONCE: usize = 8;
 
+/// Half of these.
+const HALF: usize = ROWS_AT_ONCE / 2;
+
+/// Rows of C that a row of B is added to while it is in a register, where there are registers for
+/// so many times [`ROWS_AT_ONCE`] factors.
+const TOGETHER: usize = 3;
+
+/// Rows of A so few that each number of B is hardly used.
+fn few_rows(level: Level) -> usize {
+    match level {
+        Level::Avx512 => 2 * TOGETHER,
+        Level::Avx2 => TOGETHER,
+        _ => 2,
+    }
+}
+
 /// Whether [`product`] is expected to be the fastest.
 ///
-/// With one row or two each number of B is hardly used, and with little depth C is all there is to
-/// move: both are a matter of reading and writing memory in order.
-pub(super) fn pays<T>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>) -> bool {
+/// With few rows each number of B is hardly used, and with little depth C is all there is to move:
+/// both are a matter of reading and writing memory in order. Of little depth, B is worth copying if
+/// its rows do not lie in order.
+pub(super) fn pays<T>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>, level: Level) -> bool {
+    const WORTH_A_COPY: usize = 8;
     let flat = a.columns() <= ROWS_AT_ONCE && b.columns() >= 64;
-    b.column_stride() == 1 && (flat || a.rows() <= 2)
+    if b.column_stride() != 1 {
+        let fits = !is_larger(b, Caches::of_this_machine().second);
+        return flat && a.rows() >= WORTH_A_COPY && fits;
+    }
+    flat || a.rows() <= few_rows(level)
 }
 
 /// Whether so large a matrix does not stay in the caches from one product to the next.
 pub(super) fn from_memory<T>(matrix: &MatrixRef<'_, T>) -> bool {
+    is_larger(matrix, Caches::of_this_machine().third / 2)
+}
+
+/// Whether a matrix takes more than so many bytes.
+pub(super) fn is_larger<T>(matrix: &MatrixRef<'_, T>, bytes: usize) -> bool {
     let len = matrix.rows().saturating_mul(matrix.columns());
-    len.saturating_mul(size_of::<T>()) > Caches::of_this_machine().third / 2
+    len.saturating_mul(size_of::<T>()) > bytes
 }
 
 /// `C = [C +] A · B` for operands that [`pays`].
@@ -37,19 +66,33 @@ pub(super) fn product<T: Real>(
     level: Level,
 ) {
     let [m, k, n] = [a.rows(), a.columns(), b.columns()];
+    if b.column_stride() != 1 {
+        with_scratch(k * n, |rows| {
+            dispatch(level, CopyRows { matrix: b, rows });
+            if let Ok(b) = MatrixRef::row_major(rows, [k, n]) {
+                product(a, &b, c, accum, epilogue, par, level);
+            }
+        });
+        return;
+    }
+    let past_caches = past_caches::pays(c, accum, k <= ROWS_AT_ONCE);
     let target = c.share();
-    // Cut along the columns only where there is one row, and not into short strips: what comes
-    // from memory comes faster in order.
+    // Little depth is cut along the rows, few rows along the columns, and not into short strips:
+    // what comes from memory comes faster in order.
     let tasks = tasks(par, [m, k, n]);
-    let columns_at_once = if m == 1 { n.div_ceil(tasks) } else { n };
-    let most = if k <= ROWS_AT_ONCE || m == 1 {
+    let flat = k <= ROWS_AT_ONCE && m > 1;
+    let [rows_at_once, columns_at_once] = match flat {
+        true => [m.div_ceil(tasks).next_multiple_of(TOGETHER), n],
+        false => [m, n.div_ceil(tasks)],
+    };
+    let most = if flat || m == 1 {
         1 << 13
     } else {
-        // The first-level cache keeps the rows of B for the second row of A.
+        // The first-level cache keeps the rows of B for further rows of A.
         1 << 10
     };
     let column_blocks = Pieces::new(n, columns_at_once.clamp(256, most));
-    let row_blocks = Pieces::new(m, m.div_ceil(tasks));
+    let row_blocks = Pieces::new(m, rows_at_once);
     par.for_each(row_blocks.count() * column_blocks.count(), |task| {
         let kernel = Sweep {
             a,
@@ -60,6 +103,7 @@ pub(super) fn product<T: Real>(
             accum,
             epilogue,
             rows_at_once: ROWS_AT_ONCE,
+            past_caches,
         };
         dispatch(level, kernel);
     });
@@ -82,6 +126,7 @@ pub(super) fn line_by_line<T: Real>(
         accum: Accum::Replace,
         epilogue: Epilogue::NONE,
         rows_at_once: 1,
+        past_caches: false,
     };
     dispatch(level, kernel);
 }
@@ -97,6 +142,8 @@ struct Sweep<'a, T> {
     epilogue: Epilogue<'a, T>,
     /// Rows of B that are added up in one pass, at most.
     rows_at_once: usize,
+    /// Whether C is written past the caches.
+    past_caches: bool,
 }
 
 impl<T: Real> Kernel for Sweep<'_, T> {
@@ -108,57 +155,102 @@ impl<T: Real> Kernel for Sweep<'_, T> {
         let mut p = 0;
         while p < depth {
             let rows_at_once = (depth - p).min(self.rows_at_once);
-            for i in self.rows.clone() {
-                // SAFETY: `i` is a row, the columns are columns, and the depths exist; this row
-                // and these columns are this task's alone.
-                unsafe {
-                    match rows_at_once {
-                        1 => self.pass::<S, 1>(simd, i, p),
-                        2 => self.pass::<S, 2>(simd, i, p),
-                        3 => self.pass::<S, 3>(simd, i, p),
-                        4 => self.pass::<S, 4>(simd, i, p),
-                        5 => self.pass::<S, 5>(simd, i, p),
-                        6 => self.pass::<S, 6>(simd, i, p),
-                        7 => self.pass::<S, 7>(simd, i, p),
-                        _ => self.pass::<S, ROWS_AT_ONCE>(simd, i, p),
+            let mut i = self.rows.start;
+            // SAFETY: rows from `i` on are rows, the columns are columns, and the depths exist;
+            // these rows and columns are this task's alone.
+            unsafe {
+                if const { S::REGISTERS >= 32 } {
+                    while rows_at_once > 4 && i + TOGETHER <= self.rows.end {
+                        match rows_at_once {
+                            5 => self.pass::<S, TOGETHER, 5>(simd, i, p),
+                            6 => self.pass::<S, TOGETHER, 6>(simd, i, p),
+                            7 => self.pass::<S, TOGETHER, 7>(simd, i, p),
+                            _ => self.pass::<S, TOGETHER, ROWS_AT_ONCE>(simd, i, p),
+                        }
+                        i += TOGETHER;
                     }
+                    if rows_at_once == ROWS_AT_ONCE && i + 2 == self.rows.end {
+                        self.pass::<S, 2, ROWS_AT_ONCE>(simd, i, p);
+                        i += 2;
+                    }
+                }
+                if const { matches!(S::LEVEL, Level::Avx2) } {
+                    // Half as many factors at a time, which takes two passes over C.
+                    let in_halves = rows_at_once == ROWS_AT_ONCE && !self.past_caches;
+                    while in_halves && i + TOGETHER <= self.rows.end {
+                        self.pass::<S, TOGETHER, HALF>(simd, i, p);
+                        self.pass::<S, TOGETHER, HALF>(simd, i, p + HALF);
+                        i += TOGETHER;
+                    }
+                }
+                while i < self.rows.end {
+                    match rows_at_once {
+                        1 => self.pass::<S, 1, 1>(simd, i, p),
+                        2 => self.pass::<S, 1, 2>(simd, i, p),
+                        3 => self.pass::<S, 1, 3>(simd, i, p),
+                        4 => self.pass::<S, 1, 4>(simd, i, p),
+                        5 => self.pass::<S, 1, 5>(simd, i, p),
+                        6 => self.pass::<S, 1, 6>(simd, i, p),
+                        7 => self.pass::<S, 1, 7>(simd, i, p),
+                        _ => self.pass::<S, 1, ROWS_AT_ONCE>(simd, i, p),
+                    }
+                    i += 1;
                 }
             }
             p += rows_at_once;
+        }
+        if self.past_caches {
+            past_caches::finish();
         }
     }
 }
 
 impl<T: Real> Sweep<'_, T> {
-    /// Adds `DEPTH` scaled rows of B, from row `p` on, to row `i` of C.
+    /// Adds `DEPTH` rows of B, from row `p` on, scaled, to each of `ROWS` rows of C from row `i`
+    /// on.
     ///
     /// # Safety
     /// The rows and columns exist, and nobody else uses those of C.
     #[inline(always)]
-    unsafe fn pass<S: Simd, const DEPTH: usize>(&self, simd: S, i: usize, p: usize) {
+    unsafe fn pass<S: Simd, const ROWS: usize, const DEPTH: usize>(
+        &self,
+        simd: S,
+        i: usize,
+        p: usize,
+    ) {
         let lanes = T::Vector::<S>::LANES;
         let last = p + DEPTH == self.a.columns();
         let bias = self.epilogue.bias.filter(|_| last);
         let relu = self.epilogue.relu && last;
         let add = self.accum == Accum::Add || p > 0;
         let zero = T::Vector::<S>::zero(simd);
-        let mut factors = [zero; DEPTH];
+        let mut factors = [[zero; ROWS]; DEPTH];
         let mut rows = [std::ptr::null(); DEPTH];
         for q in 0..DEPTH {
-            factors[q] = T::Vector::<S>::splat(simd, self.a.get(i, p + q));
+            for (r, factor) in factors[q].iter_mut().enumerate() {
+                *factor = T::Vector::<S>::splat(simd, self.a.get(i + r, p + q));
+            }
             rows[q] = self.b.pointer(p + q, 0);
         }
-        let target = self.c.pointer(i, 0);
+        let mut targets = [std::ptr::null_mut(); ROWS];
+        for (r, target) in targets.iter_mut().enumerate() {
+            *target = self.c.pointer(i + r, 0);
+        }
         let mut j = self.columns.start;
         if bias.is_none() && !relu {
             let whole = self.columns.len() / lanes;
+            // Vectors are aligned as long as they begin at a multiple of their size.
+            let past = self.past_caches && !add && last && j.is_multiple_of(lanes);
             // SAFETY: whole vectors of columns exist in each row.
             unsafe {
-                let (target, rows) = (target.add(j), rows.map(|row: *const T| row.add(j)));
-                if add {
-                    vectors::<T, S, DEPTH, true>(simd, factors, rows, target, whole);
+                let targets = targets.map(|row: *mut T| row.add(j));
+                let rows = rows.map(|row: *const T| row.add(j));
+                if past {
+                    vectors::<T, S, ROWS, DEPTH, PAST_CACHES>(simd, factors, rows, targets, whole);
+                } else if add {
+                    vectors::<T, S, ROWS, DEPTH, ADDED>(simd, factors, rows, targets, whole);
                 } else {
-                    vectors::<T, S, DEPTH, false>(simd, factors, rows, target, whole);
+                    vectors::<T, S, ROWS, DEPTH, STORED>(simd, factors, rows, targets, whole);
                 }
             }
             j += whole * lanes;
@@ -175,20 +267,25 @@ impl<T: Real> Sweep<'_, T> {
                         T::Vector::<S>::load_pointer_partial(simd, source, count)
                     }
                 };
-                let mut sum = if add { load(target) } else { zero };
-                for q in 0..DEPTH {
-                    sum = factors[q].mul_add(load(rows[q]), sum);
+                let mut sums = targets.map(|row| if add { load(row) } else { zero });
+                for (row, factors) in rows.into_iter().zip(&factors) {
+                    let vector = load(row);
+                    for (sum, factor) in sums.iter_mut().zip(factors) {
+                        *sum = factor.mul_add(vector, *sum);
+                    }
                 }
-                if let Some(bias) = bias {
-                    sum = sum + load(bias.as_ptr());
-                }
-                if relu {
-                    sum = zero.max(sum);
-                }
-                if count == lanes {
-                    sum.store_pointer(target.add(j));
-                } else {
-                    sum.store_pointer_partial(target.add(j), count);
+                for (mut sum, target) in sums.into_iter().zip(targets) {
+                    if let Some(bias) = bias {
+                        sum = sum + load(bias.as_ptr());
+                    }
+                    if relu {
+                        sum = zero.max(sum);
+                    }
+                    if count == lanes {
+                        sum.store_pointer(target.add(j));
+                    } else {
+                        sum.store_pointer_partial(target.add(j), count);
+                    }
                 }
             }
             j += lanes;
@@ -196,16 +293,22 @@ impl<T: Real> Sweep<'_, T> {
     }
 }
 
-/// `target = [target +] sum of factors · rows`, for `count` whole vectors.
+/// What is done with sums: they are stored, added to what is there, or stored past the caches.
+const STORED: u8 = 0;
+const ADDED: u8 = 1;
+const PAST_CACHES: u8 = 2;
+
+/// `target = [target +] sum of factors · rows` for each target, for `count` whole vectors.
 ///
 /// # Safety
-/// The rows are valid for reading as many, and the target for writing.
+/// The rows are valid for reading as many, and the targets for writing; targets past the caches are
+/// aligned to a vector.
 #[inline(always)]
-unsafe fn vectors<T: Real, S: Simd, const DEPTH: usize, const ADD: bool>(
+unsafe fn vectors<T: Real, S: Simd, const ROWS: usize, const DEPTH: usize, const HOW: u8>(
     simd: S,
-    factors: [T::Vector<S>; DEPTH],
+    factors: [[T::Vector<S>; ROWS]; DEPTH],
     rows: [*const T; DEPTH],
-    target: *mut T,
+    targets: [*mut T; ROWS],
     count: usize,
 ) {
     let lanes = T::Vector::<S>::LANES;
@@ -213,14 +316,25 @@ unsafe fn vectors<T: Real, S: Simd, const DEPTH: usize, const ADD: bool>(
         let j = vector * lanes;
         // SAFETY: the caller vouches for the vector.
         unsafe {
-            let mut sum = match ADD {
-                true => T::Vector::<S>::load_pointer(simd, target.add(j)),
-                false => T::Vector::<S>::zero(simd),
-            };
-            for q in 0..DEPTH {
-                sum = factors[q].mul_add(T::Vector::<S>::load_pointer(simd, rows[q].add(j)), sum);
+            let mut sums = [T::Vector::<S>::zero(simd); ROWS];
+            if HOW == ADDED {
+                for (sum, target) in sums.iter_mut().zip(targets) {
+                    *sum = T::Vector::<S>::load_pointer(simd, target.add(j));
+                }
             }
-            sum.store_pointer(target.add(j));
+            for (row, factors) in rows.into_iter().zip(&factors) {
+                let vector = T::Vector::<S>::load_pointer(simd, row.add(j));
+                for (sum, factor) in sums.iter_mut().zip(factors) {
+                    *sum = factor.mul_add(vector, *sum);
+                }
+            }
+            for (sum, target) in sums.into_iter().zip(targets) {
+                if HOW == PAST_CACHES {
+                    past_caches::store::<T, S>(sum, target.add(j));
+                } else {
+                    sum.store_pointer(target.add(j));
+                }
+            }
         }
     }
 }

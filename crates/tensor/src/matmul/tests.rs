@@ -216,6 +216,22 @@ fn one_row_or_little_depth() {
         check::<f32>([3, k, 83], [Layout::Rows; 2]);
     }
     check::<f32>([1, 1030, 1040], [Layout::Rows; 2]);
+    // Rows that are taken three and two at a time, with every remainder.
+    for m in 1..10 {
+        check::<f32>([m, 21, 83], [Layout::Rows; 2]);
+        for k in 1..9 {
+            check::<f32>([m, k, 70], [Layout::Rows; 2]);
+            check::<f64>([m + 7, k, 69], [Layout::Rows, Layout::Columns]);
+        }
+    }
+}
+
+/// A row times a transposed matrix beyond the second-level cache of most machines.
+#[test]
+fn one_row_and_many_contiguous_columns() {
+    for [k, n] in [[1000, 1200], [333, 3100]] {
+        check::<f32>([1, k, n], [Layout::Rows, Layout::Columns]);
+    }
 }
 
 #[test]
@@ -308,6 +324,8 @@ fn same_bits_on_any_number_of_threads() {
         [1, 3000, 1000],
         [3000, 100, 5],
         [2, 900, 2000],
+        [4, 900, 2000],
+        [100, 7, 900],
         [3003, 100, 5],
         [100, 1200, 900],
         [1, 20_000, 500],

@@ -3,6 +3,7 @@
 use crate::simd::{Kernel, Real, Simd, Vector, prefetch};
 
 use super::blocking::TILE_VECTORS;
+use super::past_caches;
 
 /// `C = [C +] A · B [+ bias] [, ReLU]` for one tile, of at most 14 rows (6 where there
 /// are 16 registers) and two vectors of columns.
@@ -28,10 +29,38 @@ pub(super) struct Tile<T> {
     pub(super) bias: *const T,
     /// Then replace negative numbers by zero.
     pub(super) relu: bool,
-    /// Whether the tile of C was fetched before.
-    pub(super) c_is_near: bool,
     /// What the cache fetches meanwhile.
-    pub(super) ahead: Ahead<T>,
+    pub(super) meanwhile: Meanwhile<T>,
+    /// Whether whole tiles of C, whose rows are then aligned to vectors, are written past the caches.
+    pub(super) past_caches: bool,
+    /// The tiles that follow this one.
+    pub(super) run: Run,
+}
+
+/// Tiles of the same size that are computed one after the other, at the cost of one call.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    /// How many, with the first.
+    pub(super) tiles: usize,
+    /// From a tile to the next: numbers of A, of B, of C, and of the bias.
+    pub(super) steps: [isize; 4],
+}
+
+impl Run {
+    /// A tile alone.
+    pub(super) const ONE: Run = Run {
+        tiles: 1,
+        steps: [0; 4],
+    };
+}
+
+/// What the cache fetches while tiles are computed.
+#[derive(Clone, Copy)]
+pub(super) enum Meanwhile<T> {
+    /// A stretch of an operand, during all tiles of a run.
+    Operand(Ahead<T>),
+    /// The next tile of C; after the last one of a run that at this address.
+    Result(*const T),
 }
 
 /// Bytes of a line of the cache.
@@ -147,7 +176,10 @@ impl<T: Real> Tile<T> {
             4 => simd.call(Sized::<T, 4, VECTORS>(self)),
             5 => simd.call(Sized::<T, 5, VECTORS>(self)),
             6 => simd.call(Sized::<T, 6, VECTORS>(self)),
-            _ if S::REGISTERS < 32 => unreachable!("a tile has at most 6 rows at this level"),
+            // A constant, which spares the compiler the rest.
+            _ if const { S::REGISTERS < 32 } => {
+                unreachable!("a tile has at most 6 rows at this level")
+            }
             7 => simd.call(Sized::<T, 7, VECTORS>(self)),
             8 => simd.call(Sized::<T, 8, VECTORS>(self)),
             9 => simd.call(Sized::<T, 9, VECTORS>(self)),
@@ -170,25 +202,52 @@ impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Sized<'_, T, R
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let tile = *self.0;
-        if !tile.c_is_near {
-            let mut row = tile.c;
-            for _ in 0..ROWS {
-                for v in 0..VECTORS {
-                    prefetch(row.wrapping_add(v * T::Vector::<S>::LANES));
+        let mut tile = *self.0;
+        let lanes = T::Vector::<S>::LANES;
+        let mut ahead = match tile.meanwhile {
+            Meanwhile::Operand(ahead) => ahead,
+            Meanwhile::Result(_) => Ahead::nothing(tile.b),
+        };
+        for left in (0..tile.run.tiles).rev() {
+            let [to_a, to_b, to_c, to_bias] = tile.run.steps;
+            match tile.meanwhile {
+                Meanwhile::Result(after) => {
+                    let next = match left {
+                        0 => after,
+                        _ => tile.c.wrapping_offset(to_c).cast_const(),
+                    };
+                    ahead = Ahead::rows(next, tile.c_row as isize, VECTORS * lanes);
                 }
-                row = row.wrapping_add(tile.c_row);
+                Meanwhile::Operand(_) if tile.past_caches => {}
+                Meanwhile::Operand(_) => {
+                    let mut row = tile.c;
+                    for _ in 0..ROWS {
+                        for v in 0..VECTORS {
+                            prefetch(row.wrapping_add(v * lanes));
+                        }
+                        row = row.wrapping_add(tile.c_row);
+                    }
+                }
             }
-        }
-        // SAFETY: the caller of `Tile::run` vouches for the pointers; `ROWS` and `VECTORS` are
-        // those that the tile's rows and columns need.
-        unsafe {
-            let sums = if tile.a_row == 1 {
-                product::<T, S, ROWS, VECTORS>(simd, &tile, 1)
-            } else {
-                product::<T, S, ROWS, VECTORS>(simd, &tile, tile.a_row)
-            };
-            finish(simd, &tile, sums);
+            // SAFETY: the caller of `Tile::run` vouches for the pointers; `ROWS` and `VECTORS` are
+            // those that the tile's rows and columns need.
+            unsafe {
+                let sums = if tile.a_row == 1 {
+                    product::<T, S, ROWS, VECTORS>(simd, &tile, 1, &mut ahead)
+                } else {
+                    product::<T, S, ROWS, VECTORS>(simd, &tile, tile.a_row, &mut ahead)
+                };
+                finish(simd, &tile, sums[0], 0);
+                if let Some(&sums) = sums.get(1) {
+                    finish(simd, &tile, sums, lanes);
+                }
+            }
+            tile.a = tile.a.wrapping_offset(to_a);
+            tile.b = tile.b.wrapping_offset(to_b);
+            tile.c = tile.c.wrapping_offset(to_c);
+            if !tile.bias.is_null() {
+                tile.bias = tile.bias.wrapping_offset(to_bias);
+            }
         }
     }
 }
@@ -202,9 +261,10 @@ unsafe fn product<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     tile: &Tile<T>,
     a_row: isize,
-) -> [[T::Vector<S>; VECTORS]; ROWS] {
-    let mut sums = [[T::Vector::<S>::zero(simd); VECTORS]; ROWS];
-    let (mut a, mut b, mut ahead) = (tile.a, tile.b, tile.ahead);
+    ahead: &mut Ahead<T>,
+) -> [[T::Vector<S>; ROWS]; VECTORS] {
+    let mut sums = [[T::Vector::<S>::zero(simd); ROWS]; VECTORS];
+    let (mut a, mut b) = (tile.a, tile.b);
     let mut depth = tile.depth;
     // One vector is so little work that counting steps shows, and nothing is worth fetching.
     while VECTORS == 1 && depth >= 4 {
@@ -235,7 +295,7 @@ unsafe fn product<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
 #[inline(always)]
 unsafe fn step<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
-    sums: &mut [[T::Vector<S>; VECTORS]; ROWS],
+    sums: &mut [[T::Vector<S>; ROWS]; VECTORS],
     a: *const T,
     a_row: isize,
     b: *const T,
@@ -246,70 +306,74 @@ unsafe fn step<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
         // SAFETY: the caller vouches for the vectors.
         *vector = unsafe { T::Vector::<S>::load_pointer(simd, b.add(v * lanes)) };
     }
-    for (i, sums) in sums.iter_mut().enumerate() {
+    for i in 0..ROWS {
         // SAFETY: the caller vouches for `ROWS` rows of A.
         let factor = unsafe { a.offset(i as isize * a_row).read() };
         let factor = T::Vector::<S>::splat(simd, factor);
-        for (sum, vector) in sums.iter_mut().zip(row) {
-            *sum = factor.mul_add(vector, *sum);
+        for v in 0..VECTORS {
+            sums[v][i] = factor.mul_add(row[v], sums[v][i]);
         }
     }
 }
 
-/// Writes the tile.
+/// Writes a vector of columns, from column `first` of the tile on.
 ///
 /// # Safety
 /// As for [`Tile::run`].
 #[inline(always)]
-unsafe fn finish<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn finish<T: Real, S: Simd, const ROWS: usize>(
     simd: S,
     tile: &Tile<T>,
-    sums: [[T::Vector<S>; VECTORS]; ROWS],
+    mut sums: [T::Vector<S>; ROWS],
+    first: usize,
 ) {
     let lanes = T::Vector::<S>::LANES;
+    let count = (tile.columns - first).min(lanes);
     let has_bias = !tile.bias.is_null();
-    let mut row = tile.c;
-    if tile.columns == VECTORS * lanes && !has_bias && !tile.relu {
-        // The common case on its own, as a short product is not much longer than its end.
-        for sums in sums {
-            for (v, sum) in sums.into_iter().enumerate() {
-                // SAFETY: the caller vouches for the rows and columns of C's tile, which has whole
-                // vectors.
-                unsafe {
-                    let c = row.add(v * lanes);
-                    let sum = if tile.add {
-                        T::Vector::<S>::load_pointer(simd, c) + sum
-                    } else {
-                        sum
-                    };
-                    sum.store_pointer(c);
+    // Each loop is short enough to be unrolled before registers are given out; a choice inside, or
+    // a loop around, would send all sums through memory.
+    // SAFETY: the caller vouches for the rows and columns of C's tile, whose rows are aligned if it
+    // goes past the caches, and for a bias for each column; `count` columns are left.
+    unsafe {
+        let c = |row: usize| tile.c.add(row * tile.c_row + first);
+        if count == lanes && !has_bias && !tile.relu {
+            // The common case on its own, as a short product is not much longer than its end.
+            if tile.past_caches {
+                for row in 0..ROWS {
+                    past_caches::store::<T, S>(sums[row], c(row));
+                }
+            } else if tile.add {
+                for row in 0..ROWS {
+                    let there = T::Vector::<S>::load_pointer(simd, c(row));
+                    (there + sums[row]).store_pointer(c(row));
+                }
+            } else {
+                for row in 0..ROWS {
+                    sums[row].store_pointer(c(row));
                 }
             }
-            row = row.wrapping_add(tile.c_row);
+            return;
         }
-        return;
-    }
-    let zero = T::Vector::<S>::zero(simd);
-    for sums in sums {
-        for (v, mut sum) in sums.into_iter().enumerate() {
-            let count = (tile.columns - v * lanes).min(lanes);
-            // SAFETY: the caller vouches for the rows and columns of C's tile, and for a bias for
-            // each column; `count` columns are left.
-            unsafe {
-                let c = row.add(v * lanes);
-                if tile.add {
-                    sum = T::Vector::<S>::load_pointer_partial(simd, c, count) + sum;
-                }
-                if has_bias {
-                    let bias = tile.bias.add(v * lanes);
-                    sum = sum + T::Vector::<S>::load_pointer_partial(simd, bias, count);
-                }
-                if tile.relu {
-                    sum = zero.max(sum);
-                }
-                sum.store_pointer_partial(c, count);
+        if tile.add {
+            for row in 0..ROWS {
+                let there = T::Vector::<S>::load_pointer_partial(simd, c(row), count);
+                sums[row] = there + sums[row];
             }
         }
-        row = row.wrapping_add(tile.c_row);
+        if has_bias {
+            let bias = T::Vector::<S>::load_pointer_partial(simd, tile.bias.add(first), count);
+            for row in 0..ROWS {
+                sums[row] = sums[row] + bias;
+            }
+        }
+        if tile.relu {
+            let zero = T::Vector::<S>::zero(simd);
+            for row in 0..ROWS {
+                sums[row] = zero.max(sums[row]);
+            }
+        }
+        for row in 0..ROWS {
+            sums[row].store_pointer_partial(c(row), count);
+        }
     }
 }

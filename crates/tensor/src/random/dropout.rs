@@ -115,9 +115,16 @@ fn in_groups<T: Element>(
                     let start = block * BLOCK + i * GROUP;
                     let words = words(key, stream, (start / GROUP) as u64);
                     let (lower, upper) = out.split_at_mut(out.len().min(WORDS));
-                    set(start, &words.map(|word| word & 0xffff), lower);
+                    let mut numbers = [0; WORDS];
+                    for i in 0..WORDS {
+                        numbers[i] = words[i] & 0xffff;
+                    }
+                    set(start, &numbers, lower);
                     if !upper.is_empty() {
-                        set(start + WORDS, &words.map(|word| word >> 16), upper);
+                        for i in 0..WORDS {
+                            numbers[i] = words[i] >> 16;
+                        }
+                        set(start + WORDS, &numbers, upper);
                     }
                 }
             },

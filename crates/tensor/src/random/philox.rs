@@ -33,8 +33,8 @@ pub(super) fn words(key: u64, stream: u64, group: u64) -> [u32; WORDS] {
     }
     rounds(&mut words, [key as u32, (key >> 32) as u32]);
     let mut flat = [0; WORDS];
-    for (flat, words) in flat.chunks_exact_mut(LANES).zip(&words) {
-        flat.copy_from_slice(words);
+    for word in 0..4 {
+        flat[word * LANES..][..LANES].copy_from_slice(&words[word]);
     }
     flat
 }
@@ -43,7 +43,12 @@ pub(super) fn words(key: u64, stream: u64, group: u64) -> [u32; WORDS] {
 fn rounds(words: &mut [[u32; LANES]; 4], mut key: [u32; 2]) {
     for _ in 0..ROUNDS {
         for lane in 0..LANES {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|word| words[word][lane]);
+            let [a, b, c, d] = [
+                words[0][lane],
+                words[1][lane],
+                words[2][lane],
+                words[3][lane],
+            ];
             let left = u64::from(MULTIPLIERS[0]) * u64::from(a);
             let right = u64::from(MULTIPLIERS[1]) * u64::from(c);
             words[0][lane] = (right >> 32) as u32 ^ b ^ key[0];

@@ -1,7 +1,7 @@
 //! Matrix products beside those of `matrixmultiply` and `gemm`.
 //!
 //! `cargo run --release --manifest-path tests/peers/matmul/Cargo.toml [-- FILTER [PARTS]]`,
-//! where PARTS are some of `f32 f64 threads levels` (the peers always
+//! where FILTER is a part of a row's name and size, such as `im2col` or `| 1 ×`, and PARTS are some of `f32 f64 threads levels` (the peers always
 //! choose their own level). The three take turns on each shape, so that whatever else the machine
 //! does meets all of them; the table, in Markdown, has the first quartile of each one's times: the
 //! least is now and then one that the clock of a virtual machine has made up.
@@ -216,9 +216,13 @@ fn measure<T: tensor::Float>(
         name,
         size,
         transposed,
-    } in CASES.iter().filter(|case| case.name.contains(filter))
+    } in CASES
     {
         let [m, k, n] = *size;
+        let label = format!("{name} | {m} × {k} × {n}");
+        if !label.contains(filter) {
+            continue;
+        }
         let operand = |len| Aligned::new(noise(len).into_iter().map(T::from_f64), T::ZERO);
         let (mut a, mut b, mut c) = (operand(m * k), operand(k * n), operand(m * n));
         let (a, b, c) = (a.numbers(), b.numbers(), c.numbers());
@@ -273,7 +277,7 @@ fn measure<T: tensor::Float>(
             flops / times[times.len() / 4].as_secs_f64() / 1e9
         };
         let rates: Vec<f64> = times.iter_mut().map(rate).collect();
-        print!("| {name} | {m} × {k} × {n} |");
+        print!("| {label} |");
         for rate in &rates {
             print!(" {rate:.1} |");
         }

@@ -40,7 +40,7 @@ impl<T: Real, M: Minimal, I: TiledImage<T>> TileTransform for TransformOutputGra
         assert!((tile + 1) * self.width <= self.matrix && self.w.len() >= M::POINTS * self.matrix);
         assert_eq!(self.sums.len(), self.width);
         let zero = T::Vector::<S>::zero(simd);
-        let corner = [row, column].map(|tile| (tile * M::OUTPUT) as isize);
+        let corner = [(row * M::OUTPUT) as isize, (column * M::OUTPUT) as isize];
         let size = [D::OUTPUT, A::OUTPUT];
         let pixels = self.source.tile(shape, image, corner, size, self.patch);
         for channel in (0..channels).step_by(lanes) {
