@@ -71,7 +71,7 @@ pub(super) fn pack_panels<T: Real, S: Simd>(
 }
 
 /// `panel[(p - depth.start) · width + (i - lines.start)] = lines_of[i][p]`, and zeros up to
-/// `width`.
+/// `width`. Compiled once and called, as it is long and used in many places.
 #[inline(always)]
 fn pack_lines<T: Real, S: Simd>(
     simd: S,
@@ -81,27 +81,58 @@ fn pack_lines<T: Real, S: Simd>(
     width: usize,
     panel: &mut [T],
 ) {
-    assert!(lines.end <= matrix.rows() && depth.end <= matrix.columns());
-    assert!(lines.len() <= width && panel.len() == depth.len() * width);
-    let origin = matrix.pointer(lines.start, depth.start);
-    let (line, step) = (matrix.row_stride(), matrix.column_stride());
-    let (count, depth) = (lines.len(), depth.len());
-    if depth == 0 || width == 0 {
-        return;
-    }
-    // SAFETY: the assertions have found all lines and depths inside the matrix, whose elements are
-    // valid for reading, and the panel to have `width` numbers for each depth.
-    unsafe {
-        if line == 1 {
-            copy_lines(simd, origin, step, count, depth, width, panel);
-        } else if step == 1 {
-            interleave(simd, origin, line, count, depth, width, panel);
-        } else {
-            for (p, target) in panel.chunks_exact_mut(width).enumerate() {
-                for (i, target) in target[..count].iter_mut().enumerate() {
-                    *target = origin.offset(i as isize * line + p as isize * step).read();
+    simd.call(PackLines {
+        matrix,
+        lines,
+        depth,
+        width,
+        panel,
+    });
+}
+
+/// The arguments of [`pack_lines`].
+struct PackLines<'a, T> {
+    matrix: &'a MatrixRef<'a, T>,
+    lines: Range<usize>,
+    depth: Range<usize>,
+    width: usize,
+    panel: &'a mut [T],
+}
+
+impl<T: Real> Kernel for PackLines<'_, T> {
+    type Scalar = T;
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let PackLines {
+            matrix,
+            lines,
+            depth,
+            width,
+            panel,
+        } = self;
+        assert!(lines.end <= matrix.rows() && depth.end <= matrix.columns());
+        assert!(lines.len() <= width && panel.len() == depth.len() * width);
+        let origin = matrix.pointer(lines.start, depth.start);
+        let (line, step) = (matrix.row_stride(), matrix.column_stride());
+        let (count, depth) = (lines.len(), depth.len());
+        if depth == 0 || width == 0 {
+            return;
+        }
+        // SAFETY: the assertions have found all lines and depths inside the matrix, whose elements
+        // are valid for reading, and the panel to have `width` numbers for each depth.
+        unsafe {
+            if line == 1 {
+                copy_lines(simd, origin, step, count, depth, width, panel);
+            } else if step == 1 {
+                interleave(simd, origin, line, count, depth, width, panel);
+            } else {
+                for (p, target) in panel.chunks_exact_mut(width).enumerate() {
+                    for (i, target) in target[..count].iter_mut().enumerate() {
+                        *target = origin.offset(i as isize * line + p as isize * step).read();
+                    }
+                    target[count..].fill(T::ZERO);
                 }
-                target[count..].fill(T::ZERO);
             }
         }
     }
@@ -220,7 +251,10 @@ unsafe fn interleave<T: Real, S: Simd>(
                         .store_pointer(copy.as_mut_ptr());
                 }
             }
-            let rows = lines.each_ref().map(|line| line.as_ptr());
+            let mut rows = [std::ptr::null(); 8];
+            for (row, line) in rows.iter_mut().zip(&lines) {
+                *row = line.as_ptr();
+            }
             // SAFETY: the copies have `side` numbers, the block has `side` times as many, and from
             // each of its rows on there is a vector to read.
             unsafe { T::Vector::<S>::transpose(simd, &rows, block.as_mut_ptr(), side) };

@@ -224,27 +224,26 @@ impl<T: Real> Sweep<'_, T> {
         let relu = self.epilogue.relu && last;
         let add = self.accum == Accum::Add || p > 0;
         let zero = T::Vector::<S>::zero(simd);
+        let first = self.columns.start;
         let mut factors = [[zero; ROWS]; DEPTH];
         let mut rows = [std::ptr::null(); DEPTH];
         for q in 0..DEPTH {
-            for (r, factor) in factors[q].iter_mut().enumerate() {
-                *factor = T::Vector::<S>::splat(simd, self.a.get(i + r, p + q));
+            for r in 0..ROWS {
+                factors[q][r] = T::Vector::<S>::splat(simd, self.a.get(i + r, p + q));
             }
-            rows[q] = self.b.pointer(p + q, 0);
+            rows[q] = self.b.pointer(p + q, first);
         }
         let mut targets = [std::ptr::null_mut(); ROWS];
-        for (r, target) in targets.iter_mut().enumerate() {
-            *target = self.c.pointer(i + r, 0);
+        for r in 0..ROWS {
+            targets[r] = self.c.pointer(i + r, first);
         }
-        let mut j = self.columns.start;
+        let mut j = 0;
         if bias.is_none() && !relu {
             let whole = self.columns.len() / lanes;
             // Vectors are aligned as long as they begin at a multiple of their size.
-            let past = self.past_caches && !add && last && j.is_multiple_of(lanes);
+            let past = self.past_caches && !add && last && first.is_multiple_of(lanes);
             // SAFETY: whole vectors of columns exist in each row.
             unsafe {
-                let targets = targets.map(|row: *mut T| row.add(j));
-                let rows = rows.map(|row: *const T| row.add(j));
                 if past {
                     vectors::<T, S, ROWS, DEPTH, PAST_CACHES>(simd, factors, rows, targets, whole);
                 } else if add {
@@ -253,39 +252,36 @@ impl<T: Real> Sweep<'_, T> {
                     vectors::<T, S, ROWS, DEPTH, STORED>(simd, factors, rows, targets, whole);
                 }
             }
-            j += whole * lanes;
+            j = whole * lanes;
         }
-        while j < self.columns.end {
-            let count = (self.columns.end - j).min(lanes);
+        while j < self.columns.len() {
+            let count = (self.columns.len() - j).min(lanes);
             // SAFETY: `count` columns from `j` on exist in each row.
             unsafe {
                 let load = |source: *const T| {
-                    let source = source.add(j);
-                    if count == lanes {
-                        T::Vector::<S>::load_pointer(simd, source)
-                    } else {
-                        T::Vector::<S>::load_pointer_partial(simd, source, count)
-                    }
+                    T::Vector::<S>::load_pointer_partial(simd, source.add(j), count)
                 };
-                let mut sums = targets.map(|row| if add { load(row) } else { zero });
-                for (row, factors) in rows.into_iter().zip(&factors) {
-                    let vector = load(row);
-                    for (sum, factor) in sums.iter_mut().zip(factors) {
-                        *sum = factor.mul_add(vector, *sum);
+                let mut sums = [zero; ROWS];
+                if add {
+                    for r in 0..ROWS {
+                        sums[r] = load(targets[r]);
                     }
                 }
-                for (mut sum, target) in sums.into_iter().zip(targets) {
+                for q in 0..DEPTH {
+                    let vector = load(rows[q]);
+                    for r in 0..ROWS {
+                        sums[r] = factors[q][r].mul_add(vector, sums[r]);
+                    }
+                }
+                for r in 0..ROWS {
+                    let mut sum = sums[r];
                     if let Some(bias) = bias {
-                        sum = sum + load(bias.as_ptr());
+                        sum = sum + load(bias.as_ptr().add(first));
                     }
                     if relu {
                         sum = zero.max(sum);
                     }
-                    if count == lanes {
-                        sum.store_pointer(target.add(j));
-                    } else {
-                        sum.store_pointer_partial(target.add(j), count);
-                    }
+                    sum.store_pointer_partial(targets[r].add(j), count);
                 }
             }
             j += lanes;
@@ -318,21 +314,21 @@ unsafe fn vectors<T: Real, S: Simd, const ROWS: usize, const DEPTH: usize, const
         unsafe {
             let mut sums = [T::Vector::<S>::zero(simd); ROWS];
             if HOW == ADDED {
-                for (sum, target) in sums.iter_mut().zip(targets) {
-                    *sum = T::Vector::<S>::load_pointer(simd, target.add(j));
+                for r in 0..ROWS {
+                    sums[r] = T::Vector::<S>::load_pointer(simd, targets[r].add(j));
                 }
             }
-            for (row, factors) in rows.into_iter().zip(&factors) {
-                let vector = T::Vector::<S>::load_pointer(simd, row.add(j));
-                for (sum, factor) in sums.iter_mut().zip(factors) {
-                    *sum = factor.mul_add(vector, *sum);
+            for q in 0..DEPTH {
+                let vector = T::Vector::<S>::load_pointer(simd, rows[q].add(j));
+                for r in 0..ROWS {
+                    sums[r] = factors[q][r].mul_add(vector, sums[r]);
                 }
             }
-            for (sum, target) in sums.into_iter().zip(targets) {
+            for r in 0..ROWS {
                 if HOW == PAST_CACHES {
-                    past_caches::store::<T, S>(sum, target.add(j));
+                    past_caches::store::<T, S>(sums[r], targets[r].add(j));
                 } else {
-                    sum.store_pointer(target.add(j));
+                    sums[r].store_pointer(targets[r].add(j));
                 }
             }
         }
