@@ -7,7 +7,7 @@
 //! the gradient of the filters, output rows and columns).
 
 use crate::conv::ahead::Ahead;
-use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch, prefetch};
+use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch, prefetch, unseen};
 
 /// One loop over the summed index: `count` steps, each by `a` and `b` elements.
 #[derive(Clone, Copy, Debug)]
@@ -291,6 +291,7 @@ struct Line<T> {
 /// Rows of `a` that are addressed from one pointer: so few that an instruction can do it, and
 /// addresses are no chain of additions from row to row.
 const GROUP: usize = 4;
+const GROUPS: usize = MOST_ROWS.div_ceil(GROUP);
 
 /// The sums of one tile whose first row of `a` is at `a`, over rows of `b` from `b` on; each begins
 /// with what `start` has for its column.
@@ -318,7 +319,7 @@ unsafe fn sums<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
             // SAFETY: the caller vouches for every address that the loops reach.
             unsafe {
                 let a = a.add(i * outer.a + j * middle.a);
-                let mut groups = [a; MOST_ROWS.div_ceil(GROUP)];
+                let mut groups = [a; GROUPS];
                 for group in 0..ROWS.div_ceil(GROUP) {
                     groups[group] = a.add(group * GROUP * a_row);
                 }
@@ -340,7 +341,8 @@ unsafe fn sums<T: Real, S: Simd, const ROWS: usize, const VECTORS: usize>(
                         }
                     }
                     for group in 0..ROWS.div_ceil(GROUP) {
-                        groups[group] = groups[group].wrapping_add(inner.a);
+                        // Who sees that all groups move alike addresses them from one pointer again.
+                        groups[group] = unseen(groups[group].wrapping_add(inner.a));
                     }
                     b = b.wrapping_add(inner.b);
                 }

@@ -61,4 +61,4 @@ pub use level::Level;
 pub(crate) use level::{vectorize, vectorize_to_avx2};
 pub(crate) use subnormals::FlushSubnormals;
 pub use vector::{Real, Simd, Vector};
-pub(crate) use vector::{prefetch, prefetch_to_second_level};
+pub(crate) use vector::{prefetch, prefetch_to_second_level, unseen};

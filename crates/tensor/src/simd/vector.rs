@@ -267,3 +267,17 @@ pub(crate) fn prefetch_to_second_level<T>(address: *const T) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
 }
+
+/// `address`, of which the compiler does not know how it was computed, so that it stays in a
+/// register of its own.
+#[inline(always)]
+pub(crate) fn unseen<T>(address: *const T) -> *const T {
+    #[cfg(target_arch = "x86_64")]
+    let mut address = address;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: there is no instruction, which leaves everything as it is.
+    unsafe {
+        std::arch::asm!("/* {} */", inout(reg) address, options(pure, nomem, nostack, preserves_flags));
+    }
+    address
+}
