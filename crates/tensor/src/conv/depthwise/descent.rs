@@ -283,6 +283,8 @@ impl<S: Simd, T: Real, V: Vector<T, Simd = S>> Store<'_, S, T, V> {
             }
             target = target.wrapping_add(self.apart);
         }
-        self.ahead.iter_mut().for_each(|ahead| ahead.fetch(1));
+        for ahead in self.ahead.iter_mut() {
+            ahead.fetch(1);
+        }
     }
 }

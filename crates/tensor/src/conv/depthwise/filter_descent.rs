@@ -116,14 +116,18 @@ impl<T: Real> FilterDescent<'_, T> {
             for r in 2..count {
                 seen = [seen[1], seen[2], load(r)];
                 add::<T, S, W, 0, 3>(simd, &window, r, &seen, &mut sums);
-                ahead.iter_mut().for_each(|ahead| ahead.fetch(1));
+                for ahead in ahead.iter_mut() {
+                    ahead.fetch(1);
+                }
             }
             seen = [seen[1], seen[2], seen[2]];
             add::<T, S, W, 0, 2>(simd, &window, count, &seen, &mut sums);
             seen[0] = seen[1];
             add::<T, S, W, 0, 1>(simd, &window, count + 1, &seen, &mut sums);
         }
-        ahead.iter_mut().for_each(|ahead| ahead.fetch(2));
+        for ahead in ahead.iter_mut() {
+            ahead.fetch(2);
+        }
         for tap in 0..9 {
             sums[tap / 3][tap % 3].store(&mut known[tap * lanes..]);
         }

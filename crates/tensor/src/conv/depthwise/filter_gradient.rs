@@ -273,10 +273,9 @@ impl<T: Real> GradientRow<'_, T> {
                     sum.store(known);
                 }
             }
-            place
-                .ahead
-                .iter_mut()
-                .for_each(|ahead| ahead.fetch(tile.count));
+            for ahead in place.ahead.iter_mut() {
+                ahead.fetch(tile.count);
+            }
         }
     }
 }

@@ -276,7 +276,11 @@ impl<T: Real> Row<'_, '_, T> {
         let target = &mut target[..(tile.count - 1) * apart + all];
         let relu = taps.is_last && self.job.epilogue.relu;
         let bias = self.job.epilogue.bias.filter(|_| taps.is_last);
-        let is_there = |i: usize| kind != Kind::Parts || i < tile.count;
+        let count = if kind == Kind::Parts {
+            tile.count
+        } else {
+            TILE
+        };
         let zero = T::Vector::<S>::zero(simd);
         for vector in place.vectors.clone() {
             let first = vector * lanes;
@@ -291,7 +295,10 @@ impl<T: Real> Row<'_, '_, T> {
             let targets = target[first..].as_mut_ptr();
             let mut sums = [zero; TILE];
             if taps.chunk.first > 0 {
-                for i in (0..TILE).filter(|&i| is_there(i)) {
+                for i in 0..TILE {
+                    if i >= count {
+                        break;
+                    }
                     // SAFETY: the target was cut to hold all channels of `tile.count` pixels.
                     unsafe {
                         let pixel = targets.add(i * apart);
@@ -329,7 +336,10 @@ impl<T: Real> Row<'_, '_, T> {
                 Some(bias) => T::Vector::<S>::load_partial(simd, &bias[first..][..channels.count]),
                 None => zero,
             };
-            for i in (0..TILE).filter(|&i| is_there(i)) {
+            for i in 0..TILE {
+                if i >= count {
+                    break;
+                }
                 let sum = sums[i] + bias;
                 let sum = if relu { zero.max(sum) } else { sum };
                 // SAFETY: as above.
@@ -342,10 +352,9 @@ impl<T: Real> Row<'_, '_, T> {
                     }
                 }
             }
-            place
-                .ahead
-                .iter_mut()
-                .for_each(|ahead| ahead.fetch(tile.count));
+            for ahead in place.ahead.iter_mut() {
+                ahead.fetch(tile.count);
+            }
         }
     }
 }

@@ -101,7 +101,9 @@ impl<T: Real> Phases<'_, '_, T> {
             let window = Window::new::<W, 2>(self.image, self.job.source_shape, axes, [self.o, x]);
             for vector in 0..vectors {
                 self.tile::<S, W, TAP>(simd, &window.at(vector * lanes), x, vector);
-                ahead.iter_mut().for_each(|ahead| ahead.fetch(1));
+                for ahead in ahead.iter_mut() {
+                    ahead.fetch(1);
+                }
             }
         }
         targets
