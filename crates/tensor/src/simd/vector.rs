@@ -275,6 +275,10 @@ pub(crate) fn unseen<T>(address: *const T) -> *const T {
     #[cfg(target_arch = "x86_64")]
     let mut address = address;
     #[cfg(target_arch = "x86_64")]
+    #[expect(
+        clippy::pointers_in_nomem_asm_block,
+        reason = "nothing is read or written"
+    )]
     // SAFETY: there is no instruction, which leaves everything as it is.
     unsafe {
         std::arch::asm!("/* {} */", inout(reg) address, options(pure, nomem, nostack, preserves_flags));

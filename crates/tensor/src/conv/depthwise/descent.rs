@@ -10,7 +10,7 @@ use crate::conv::correlation::{Correlation, TapAxis};
 use crate::conv::depthwise::pixels::Ahead;
 use crate::conv::depthwise::window::Window;
 use crate::conv::job::{Job, Step};
-use crate::simd::{Kernel, Real, Simd, Vector};
+use crate::simd::{Kernel, Level, Real, Simd, Vector};
 
 /// Targets side by side, with 32 registers: of three times as many sums, nine factors, and a pixel.
 pub(super) const WIDE: usize = 7;
@@ -27,11 +27,17 @@ const MEETING: usize = 2048;
 /// Bytes of a line of the cache.
 const LINE: usize = 64;
 
-/// Whether [`Descent`] computes `correlation`, in the channels that fill vectors.
-pub(super) fn descends(correlation: &Correlation) -> bool {
+/// Whether 3×3 has kernels of its own for numbers of type `T` at `level`: there are so many of them
+/// that they are compiled only where speed is asked for.
+pub(super) const fn has_own_kernels<T>(level: Level) -> bool {
+    size_of::<T>() == size_of::<f32>() && !matches!(level, Level::Baseline)
+}
+
+/// Whether [`Descent`] computes `correlation` at `level`, in the channels that fill vectors.
+pub(super) fn descends<T>(level: Level, correlation: &Correlation) -> bool {
     let fits = |axis: &TapAxis| (axis.taps, axis.stride, axis.step) == (3, 1, 1);
     let &Correlation { rows, columns, .. } = correlation;
-    fits(&rows) && fits(&columns) && columns.targets >= WIDE
+    has_own_kernels::<T>(level) && fits(&rows) && fits(&columns) && columns.targets >= WIDE
 }
 
 /// `rows` in pieces whose source and targets stay in the second-level cache.
@@ -64,11 +70,19 @@ impl<T: Real> Kernel for Descent<'_, '_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        match (S::REGISTERS >= 32, self.meets()) {
-            (true, false) => self.strips::<S, WIDE, false>(simd),
-            (true, true) => self.strips::<S, WIDE, true>(simd),
-            (false, false) => self.strips::<S, NARROW, false>(simd),
-            (false, true) => self.strips::<S, NARROW, true>(simd),
+        if const { !has_own_kernels::<T>(S::LEVEL) } {
+            unreachable!("`descends` has asked");
+        }
+        if const { S::REGISTERS >= 32 } {
+            match self.meets() {
+                false => self.strips::<S, WIDE, false>(simd),
+                true => self.strips::<S, WIDE, true>(simd),
+            }
+        } else {
+            match self.meets() {
+                false => self.strips::<S, NARROW, false>(simd),
+                true => self.strips::<S, NARROW, true>(simd),
+            }
         }
     }
 }
@@ -97,7 +111,7 @@ impl<T: Real> Descent<'_, '_, T> {
         let pixel = self.job.source_shape.channels * size_of::<T>();
         let apart = (self.image.as_ptr() as usize).wrapping_sub(self.target.as_ptr() as usize);
         let apart = apart % MEETING;
-        pixel.is_multiple_of(MEETING) && (apart < LINE || apart > MEETING - LINE)
+        pixel.is_multiple_of(MEETING) && !(LINE..=MEETING - LINE).contains(&apart)
     }
 
     #[inline(always)]

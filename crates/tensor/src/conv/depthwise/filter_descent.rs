@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::conv::correlation::Correlation;
-use crate::conv::depthwise::descent::WIDE;
+use crate::conv::depthwise::descent::{WIDE, has_own_kernels};
 use crate::conv::depthwise::pixels::Ahead;
 use crate::conv::depthwise::window::Window;
 use crate::conv::job::ImageShape;
@@ -34,7 +34,10 @@ impl<T: Real> Kernel for FilterDescent<'_, T> {
     type Output = usize;
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) -> usize {
-        if S::REGISTERS >= 32 {
+        if const { !has_own_kernels::<T>(S::LEVEL) } {
+            unreachable!("`descends` has asked");
+        }
+        if const { S::REGISTERS >= 32 } {
             self.strips::<S, WIDE>(simd)
         } else {
             self.strips::<S, NARROW>(simd)

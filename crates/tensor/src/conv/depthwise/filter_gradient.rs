@@ -39,7 +39,7 @@ pub(in crate::conv) fn filter_gradient<T: Real>(
     let Execution { par, level } = execution;
     let rows = params.batch * params.rows.output;
     let correlation = Correlation::depthwise(params, None);
-    let descends = descends(&correlation);
+    let descends = descends::<T>(level, &correlation);
     let least_rows = if descends { LEAST_ROWS } else { 1 };
     let parts = MOST_PARTS.min(rows / least_rows).max(1);
     let taps = params.rows.kernel * params.columns.kernel;

@@ -40,7 +40,8 @@ pub(super) fn block<T: Real>(job: &Job<'_, T>, block: &Block, target: &mut [T]) 
     };
     let row_len = job.target_shape.row_len().max(1);
     let mut first_channel = 0;
-    if job.steps.len() == 1 && block.rows.len() > 1 && descends(&first.correlation) {
+    if job.steps.len() == 1 && block.rows.len() > 1 && descends::<T>(job.level, &first.correlation)
+    {
         first_channel = descend(job, first, block, target);
         if first_channel == job.target_shape.channels {
             return;

@@ -4,6 +4,7 @@
 //! read the same 2×2 pixels, which are loaded once, and are written in the order of memory.
 
 use crate::conv::correlation::TapAxis;
+use crate::conv::depthwise::descent::has_own_kernels;
 use crate::conv::depthwise::pixels::Ahead;
 use crate::conv::depthwise::window::Window;
 use crate::conv::job::{Job, Step};
@@ -28,7 +29,7 @@ pub(super) struct Phases<'a, 'b, T> {
 
 /// The steps of `job` as [`Phases`] takes them, if they are of that kind.
 pub(super) fn phases<'a, 'b, T: Real>(job: &'a Job<'b, T>) -> Option<[&'a Step<'b, T>; 4]> {
-    if job.steps.len() != 4 {
+    if job.steps.len() != 4 || !has_own_kernels::<T>(job.level) {
         return None;
     }
     let of = |taps: [usize; 2]| {
@@ -62,11 +63,20 @@ impl<T: Real> Kernel for Phases<'_, '_, T> {
     type Output = usize;
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) -> usize {
-        match (S::REGISTERS >= 32, single_taps(&self.steps)[0]) {
-            (true, 0) => self.tiles::<S, WIDE, 0>(simd),
-            (true, _) => self.tiles::<S, WIDE, 1>(simd),
-            (false, 0) => self.tiles::<S, NARROW, 0>(simd),
-            (false, _) => self.tiles::<S, NARROW, 1>(simd),
+        if const { !has_own_kernels::<T>(S::LEVEL) } {
+            unreachable!("`phases` has asked");
+        }
+        let [tap, _] = single_taps(&self.steps);
+        if const { S::REGISTERS >= 32 } {
+            match tap {
+                0 => self.tiles::<S, WIDE, 0>(simd),
+                _ => self.tiles::<S, WIDE, 1>(simd),
+            }
+        } else {
+            match tap {
+                0 => self.tiles::<S, NARROW, 0>(simd),
+                _ => self.tiles::<S, NARROW, 1>(simd),
+            }
         }
     }
 }

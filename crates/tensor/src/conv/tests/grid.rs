@@ -1,5 +1,6 @@
 //! The grid, and what must hold at each of its points.
 
+use super::depthwise;
 use super::oracle::Case;
 use crate::conv::job::Execution;
 use crate::conv::product;
@@ -10,7 +11,7 @@ use crate::parallel::Par;
 use crate::simd::{Level, Real};
 
 /// Values that differ along every axis and cancel in no sum.
-fn values<T: Real>(len: usize, seed: u64) -> Vec<T> {
+pub(super) fn values<T: Real>(len: usize, seed: u64) -> Vec<T> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     (0..len)
         .map(|_| {
@@ -249,46 +250,6 @@ fn edges() -> Vec<Case> {
             [5, 5, 1, 256],
             valid.groups(256).stride([2, 1]),
         ),
-        // Windows of 3×3, walked from top to bottom: one row, several pieces, padding beyond the
-        // kernel.
-        ([2, 1, 9, 16], [3, 3, 1, 16], same.groups(16)),
-        ([1, 40, 15, 37], [3, 3, 1, 37], same.groups(37)),
-        ([3, 21, 7, 32], [3, 3, 1, 32], valid.groups(32)),
-        (
-            [2, 18, 9, 20],
-            [3, 3, 1, 20],
-            valid.groups(20).padding(Padding::Explicit {
-                height: [4, 1],
-                width: [1, 5],
-            }),
-        ),
-        // Four phases together, of even and odd sizes.
-        (
-            [2, 13, 28, 40],
-            [3, 3, 1, 40],
-            same.groups(40).stride([2, 2]),
-        ),
-        (
-            [2, 12, 23, 33],
-            [3, 3, 1, 33],
-            valid.groups(33).stride([2, 2]),
-        ),
-        (
-            [1, 16, 20, 16],
-            [3, 3, 1, 16],
-            valid
-                .groups(16)
-                .stride([2, 2])
-                .padding(Padding::symmetric([1, 1])),
-        ),
-        (
-            [1, 16, 19, 48],
-            [3, 3, 1, 48],
-            valid
-                .groups(48)
-                .stride([2, 2])
-                .padding(Padding::symmetric([0, 1])),
-        ),
         ([2, 9, 11, 9], [3, 3, 9, 10], valid.crop([6, 8])),
         (
             [2, 9, 11, 3],
@@ -303,7 +264,9 @@ fn edges() -> Vec<Case> {
         filters,
         options,
     })
-    .into()
+    .into_iter()
+    .chain(depthwise::cases())
+    .collect()
 }
 
 /// Kernels of 3×3 for Winograd's algorithm: whole and partial tiles, channels at vector edges,
