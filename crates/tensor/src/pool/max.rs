@@ -119,6 +119,17 @@ fn max_and_position<T: Float, P: Position>(
     });
 }
 
+/// So many channels of each pixel, which says to the compiler that there are as many.
+#[inline(always)]
+fn first_channels<T>([a, b, c, d]: [&[T]; 4], channels: usize) -> [&[T]; 4] {
+    [
+        &a[..channels],
+        &b[..channels],
+        &c[..channels],
+        &d[..channels],
+    ]
+}
+
 /// A window of 2×2 in one pass over its pixels.
 #[inline(always)]
 fn max_and_position_of_four<T: Float, P: Position>(
@@ -127,16 +138,16 @@ fn max_and_position_of_four<T: Float, P: Position>(
     positions: &mut [P],
 ) {
     let channels = values.len();
-    let [a, b, c, d] = pixels.map(|pixel| &pixel[..channels]);
+    let [a, b, c, d] = first_channels(pixels, channels);
     let positions = &mut positions[..channels];
-    let numbers = [0, 1, 2, 3].map(P::new);
     for i in 0..channels {
-        let (mut value, mut position) = (a[i], numbers[0]);
-        for (challenger, number) in [(b[i], numbers[1]), (c[i], numbers[2]), (d[i], numbers[3])] {
+        let larger = |(value, position): (T, P), challenger: T, tap: usize| {
             let wins = wins(challenger, value);
-            value = if wins { challenger } else { value };
-            position = if wins { number } else { position };
-        }
+            let position = if wins { P::new(tap) } else { position };
+            (if wins { challenger } else { value }, position)
+        };
+        let champion = larger((a[i], P::new(0)), b[i], 1);
+        let (value, position) = larger(larger(champion, c[i], 2), d[i], 3);
         values[i] = value;
         positions[i] = position;
     }
@@ -180,7 +191,7 @@ fn max<T: Float>(params: &Pool2dParams, x: &[T], output: [usize; 3], values: &mu
     };
     let channels = values.len();
     if let Some(pixels) = whole_2x2(params, x, output) {
-        let [a, b, c, d] = pixels.map(|pixel| &pixel[..channels]);
+        let [a, b, c, d] = first_channels(pixels, channels);
         for i in 0..channels {
             values[i] = larger(d[i], larger(c[i], larger(b[i], a[i])));
         }
@@ -284,7 +295,7 @@ fn scatter_pairs<T: Float, P: Position>(
     channels: usize,
     dx: &mut [T],
 ) {
-    let [first, second] = [2 * down, 2 * down + 1].map(P::new);
+    let (first, second) = (P::new(2 * down), P::new(2 * down + 1));
     let (pairs, rest) = dx.split_at_mut((2 * outputs * channels).min(dx.len()));
     for (o, pair) in pairs.chunks_mut(2 * channels).enumerate() {
         let (dy, positions) = (dy.pixel(o), positions.pixel(o));

@@ -83,8 +83,8 @@ pub(super) fn whole_2x2<'a, T>(
     }
     let row = image * rows.input + rows.start(y) as usize;
     let column = columns.start(x) as usize;
-    let [upper, lower] =
-        [row, row + 1].map(|row| Row::of(images, row, columns.input, params.channels));
+    let upper = Row::of(images, row, columns.input, params.channels);
+    let lower = Row::of(images, row + 1, columns.input, params.channels);
     Some([
         upper.pixel(column),
         upper.pixel(column + 1),
