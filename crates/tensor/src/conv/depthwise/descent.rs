@@ -40,7 +40,8 @@ pub(super) fn descends<T>(level: Level, correlation: &Correlation) -> bool {
     has_own_kernels::<T>(level) && fits(&rows) && fits(&columns) && columns.targets >= WIDE
 }
 
-/// `rows` in pieces whose source and targets stay in the second-level cache.
+/// `rows`, two at least, in pieces of two or more whose source and targets stay in the second-level
+/// cache.
 pub(super) fn pieces(rows: Range<usize>, row_len: usize) -> impl Iterator<Item = Range<usize>> {
     let most = (NEAR / row_len.max(1)).clamp(4, MOST_ROWS);
     let count = rows.len().div_ceil(most).max(1);

@@ -52,39 +52,42 @@ pub(in crate::conv) fn filter_gradient<T: Real>(
     par.for_chunks(sums.as_mut_slice(), part_len, |part, sums| {
         sums.fill(T::ZERO);
         let rows = part * rows / parts..(part + 1) * rows / parts;
+        if rows.is_empty() {
+            return;
+        }
         count_multiplications([rows.len(), params.columns.output, dw.len()]);
         let axes = [&correlation.rows, &correlation.columns];
-        let mut covered = vec![0; rows.len()];
-        if descends {
-            let mut next = rows.start;
-            while next < rows.end {
-                let (image, o) = (next / dy_shape.height, next % dy_shape.height);
-                let below = rows.end.min((image + 1) * dy_shape.height) - image * dy_shape.height;
-                for these in pieces(o..below, x_shape.row_len()).filter(|rows| rows.len() > 1) {
-                    let at = image * dy_shape.height + these.start - rows.start;
-                    let count = these.len();
-                    let kernel = FilterDescent {
-                        correlation: &correlation,
-                        x: &x[image * x_shape.len()..],
-                        x_shape,
-                        dy: &dy[image * dy_shape.len()..],
-                        dy_shape,
-                        rows: these,
-                        sums,
-                    };
-                    covered[at..at + count].fill(dispatch(level, kernel));
-                }
-                next = image * dy_shape.height + below;
+        let height = dy_shape.height;
+        let of_image = |image| rows.start.max(image * height)..rows.end.min((image + 1) * height);
+        let descends_in = |image| descends && of_image(image).len() > 1;
+        let mut descended = 0;
+        for image in rows.start / height..rows.end.div_ceil(height) {
+            if !descends_in(image) {
+                continue;
+            }
+            let these = of_image(image);
+            let these = these.start - image * height..these.end - image * height;
+            for rows in pieces(these, x_shape.row_len()) {
+                let kernel = FilterDescent {
+                    correlation: &correlation,
+                    x: &x[image * x_shape.len()..],
+                    x_shape,
+                    dy: &dy[image * dy_shape.len()..],
+                    dy_shape,
+                    rows,
+                    sums,
+                };
+                descended = dispatch(level, kernel);
             }
         }
         let all_vectors = params.groups.is_multiple_of(lanes);
         with_rows(x_shape, span, axes, |x_rows| {
             for row in rows.clone() {
-                let covered = covered[row - rows.start];
+                let (image, o) = (row / height, row % height);
+                let covered = if descends_in(image) { descended } else { 0 };
                 if all_vectors && covered == dy_shape.width {
                     continue;
                 }
-                let (image, o) = (row / dy_shape.height, row % dy_shape.height);
                 if o == 0 || row == rows.start {
                     x_rows.begin(&x[image * x_shape.len()..][..x_shape.len()]);
                 }
