@@ -1,6 +1,6 @@
 """Runs this project's example and its peers in turns and writes a Markdown table of their times.
 
-usage: compare.py [--height 100 …] [--rounds 3] [--only WORD …] [--out TABLE.md]
+usage: compare.py [--height 100 …] [--rounds 3] [--simd avx2] [--only WORD …] [--out TABLE.md]
 
 All take turns in every round, so that a slow minute of the machine meets all of them. A peer
 whose Python is missing something, or that fails, is named below the table.
@@ -8,6 +8,7 @@ whose Python is missing something, or that fails, is named below the table.
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -16,10 +17,14 @@ import time
 from datetime import date
 from pathlib import Path
 
+from vectors import LIMITS
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 OURS = "Tapir"
 PEERS_IN_RUST = ["candle", "burn"]
+# Programs that run held to some vector instructions: PyTorch's compiled mode then fails.
+HELD = [OURS, "Keras on TensorFlow", "PyTorch, channels_last", "PyTorch, NCHW"]
 SIZES = dict(height=100, width=100, channels=3, classes=6, batch=32, threads=2, steps=20)
 COLUMNS = ["train_ms_min", "train_ms_median", "infer_ms_min", "infer_ms_median", "peak_rss_mib"]
 
@@ -30,6 +35,7 @@ def parse():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pause", type=float, default=0.0, help="seconds of rest before each run")
+    parser.add_argument("--simd", choices=LIMITS, help="the highest vector instructions of all; who cannot be held takes no part")
     parser.add_argument("--only", nargs="+", help="run only programs whose name contains one of these words")
     parser.add_argument("--tensorflow-python", default=sys.executable)
     parser.add_argument("--torch-python", default=sys.executable, help="has torch, keras, jax, onnx, onnxruntime")
@@ -47,8 +53,9 @@ def programs(options):
         return ["cargo", "run", "--quiet", "--release", *arguments, "--"]
 
     tensorflow, torch = options.tensorflow_python, options.torch_python
+    ours = ["--simd", options.simd] if options.simd else []
     everything = {
-        OURS: cargo("--manifest-path", str(ROOT / "Cargo.toml"), "--example", "step_time"),
+        OURS: cargo("--manifest-path", str(ROOT / "Cargo.toml"), "--example", "step_time") + ours,
         "Keras on TensorFlow": python(tensorflow, "bench_keras.py"),
         "PyTorch, channels_last": python(torch, "bench_pytorch.py"),
         "PyTorch, NCHW": python(torch, "bench_pytorch.py", "--layout", "nchw"),
@@ -57,8 +64,10 @@ def programs(options):
         "JAX": python(torch, "bench_jax.py"),
         "ONNX Runtime": python(torch, "bench_onnxruntime.py"),
     }
+    if options.simd:
+        everything = {name: everything[name] for name in everything if name in HELD}
     # These pick their kernels at compile time, so they are built for this very processor; ours is not.
-    for peer in PEERS_IN_RUST:
+    for peer in PEERS_IN_RUST if not options.simd else []:
         native = ["env", "RUSTFLAGS=-C target-cpu=native"]
         everything[peer] = [*native, *cargo("--manifest-path", str(HERE / peer / "Cargo.toml"))]
     chosen = [word.lower() for word in options.only or [""]]
@@ -69,7 +78,9 @@ def run(command, options):
     """The JSON object in the last line of what the command prints, or what went wrong."""
     sizes = [word for name in SIZES for word in (f"--{name}", str(getattr(options, name)))]
     try:
-        done = subprocess.run(["taskset", "-c", cores(options), *command, *sizes], capture_output=True, text=True, check=True)
+        command = ["taskset", "-c", cores(options), *command, *sizes]
+        environment = os.environ | LIMITS.get(options.simd, {})
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return json.loads(done.stdout.splitlines()[-1]), None
     except subprocess.CalledProcessError as error:
         return None, (error.stderr.strip().splitlines() or ["it failed silently"])[-1]
@@ -115,7 +126,8 @@ def table(options, results, failures):
     o = options
     lines = [
         f"{o.height}×{o.width}×{o.channels} → {o.classes}, batch {o.batch}, {o.threads} threads, "
-        f"{o.rounds} rounds of {o.steps} steps in turns, {date.today()}, on {processor()}.",
+        f"{o.rounds} rounds of {o.steps} steps in turns, {date.today()}, on {processor()}"
+        f"{f', held to {o.simd}' if o.simd else ''}.",
         f"Milliseconds a step: minimum (median). `{OURS} / it` is the ratio of the minima; below 1, {OURS} is faster.",
         "",
         f"| program | train | {OURS} / it | infer | {OURS} / it | peak MiB | {OURS} / it |",

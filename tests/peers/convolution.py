@@ -17,16 +17,12 @@ from pathlib import Path
 
 import torch
 
+from vectors import LIMITS
+
 HERE = Path(__file__).resolve().parent
 SHAPES = HERE / "convolution_shapes.txt"
 PASSES = ["forward", "input gradient", "filter gradient"]
 LAYOUTS = [torch.channels_last, torch.contiguous_format]
-# Variables that PyTorch and its oneDNN read at their first operation.
-LIMITS = {
-    "avx512": {},
-    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
-    "baseline": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
-}
 
 
 def parse():
