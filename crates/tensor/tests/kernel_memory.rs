@@ -87,6 +87,7 @@ fn convolutions(calls: &mut Calls) -> Result<()> {
     let dilated = same.dilation([2, 3]).groups(2);
     calls.convolution::<f32>("dilated, groups", [2, 20, 21, 16], [3, 3, 8, 24], dilated)?;
     calls.convolution::<f32>("1×1", [4, 14, 14, 64], [1, 1, 64, 128], same)?;
+    calls.convolution::<f32>("few pixels", [1, 7, 7, 160], [5, 5, 160, 160], same)?;
     calls.convolution::<f32>("depthwise", [2, 28, 28, 64], [3, 3, 1, 64], same.groups(64))?;
 
     let (x, w) = (Tensor::<f32>::ones(image)?, Tensor::ones(filters)?);

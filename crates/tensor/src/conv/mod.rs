@@ -11,6 +11,7 @@ mod ahead;
 mod correlation;
 mod depthwise;
 mod direct;
+mod few_pixels;
 mod filter_gradient;
 mod filters;
 mod im2col;

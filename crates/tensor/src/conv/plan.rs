@@ -2,6 +2,7 @@
 
 use crate::conv::correlation::Correlation;
 use crate::conv::depthwise::is_depthwise;
+use crate::conv::few_pixels;
 use crate::conv::filter_gradient;
 use crate::conv::filters::Filters;
 use crate::conv::job::{self, Execution, ImageShape, Patches, input_image, output_image};
@@ -242,7 +243,9 @@ fn product_pays(params: &Conv2dParams, task: &Task) -> bool {
     let copied = columns.saturating_mul(task.shapes[0].channels);
     let filters = params.filter_shape().elements();
     let pays = match task.direction {
-        ConvDirection::Forward | ConvDirection::InputGradient => product::is_pointwise(params),
+        ConvDirection::Forward | ConvDirection::InputGradient => {
+            product::is_pointwise(params) || few_pixels::are_few(params)
+        }
         ConvDirection::FilterGradient => params.groups == 1 && filters >= FAR_FILTERS,
     };
     pays && copied <= LARGEST_COPY

@@ -1,4 +1,4 @@
-//! Convolutions as matrix products: of 1×1 kernels, and filter gradients tap by tap.
+//! Convolutions as matrix products: of 1×1 kernels, of few pixels, and filter gradients tap by tap.
 //!
 //! Seen through one tap of the kernel, a convolution multiplies the channels of pixels with a
 //! matrix: the image, shifted and thinned out by the stride, is a matrix with a row for each
@@ -9,6 +9,7 @@
 use std::ops::Range;
 
 use crate::conv::correlation::Correlation;
+use crate::conv::few_pixels;
 use crate::conv::job::{Execution, ImageShape, input_correlations, input_image, output_image};
 use crate::conv::params::Conv2dParams;
 use crate::conv::statistics::count_multiplications;
@@ -26,7 +27,8 @@ pub(super) fn is_pointwise(params: &Conv2dParams) -> bool {
     params.groups == 1 && params.rows.kernel == 1 && params.columns.kernel == 1
 }
 
-/// `out = x ⋆ w`, finished by `epilogue`, for a kernel that [`is_pointwise`]; overwrites `out`.
+/// `out = x ⋆ w`, finished by `epilogue`, for a kernel without groups; overwrites `out`. One that is
+/// not 1×1 is computed [tap by tap](few_pixels).
 pub(super) fn forward<T: Real>(
     params: &Conv2dParams,
     execution: Execution,
@@ -35,6 +37,9 @@ pub(super) fn forward<T: Real>(
     epilogue: Epilogue<'_, T>,
     out: &mut [T],
 ) -> Result<()> {
+    if !is_pointwise(params) {
+        return few_pixels::forward(params, execution, x, w, epilogue, out);
+    }
     let layer = Layer {
         execution,
         params,
@@ -46,7 +51,7 @@ pub(super) fn forward<T: Real>(
     layer.correlate(&Correlation::forward(params), epilogue, out)
 }
 
-/// `dx = dy ⋆ᵀ w` for a kernel that [`is_pointwise`]; overwrites `dx`.
+/// `dx = dy ⋆ᵀ w` as in [`forward`]; overwrites `dx`.
 pub(super) fn input_gradient<T: Real>(
     params: &Conv2dParams,
     execution: Execution,
@@ -54,6 +59,9 @@ pub(super) fn input_gradient<T: Real>(
     w: &[T],
     dx: &mut [T],
 ) -> Result<()> {
+    if !is_pointwise(params) {
+        return few_pixels::input_gradient(params, execution, dy, w, dx);
+    }
     let layer = Layer {
         execution,
         params,

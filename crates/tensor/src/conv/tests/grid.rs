@@ -362,17 +362,15 @@ fn edges_agree_with_the_oracle() {
     }
 }
 
-/// Products, which `Auto` takes for many channels only: 1×1 kernels, and the filter gradients of all.
+/// Products, which `Auto` takes for many channels only.
 fn products<T: Real + Compiled>(problem: &Problem<T>, execution: Execution) -> [Vec<T>; 3] {
     let params = problem.params(ConvAlgorithm::Auto);
     let [mut out, mut dx, mut dw] = problem.run(ConvAlgorithm::Direct, execution);
     let Problem { x, w, dy, .. } = problem;
-    if product::is_pointwise(&params) {
-        out.fill(T::from_f64(f64::NAN));
-        dx.fill(T::from_f64(f64::NAN));
-        product::forward(&params, execution, x, w, Epilogue::NONE, &mut out).unwrap();
-        product::input_gradient(&params, execution, dy, w, &mut dx).unwrap();
-    }
+    out.fill(T::from_f64(f64::NAN));
+    dx.fill(T::from_f64(f64::NAN));
+    product::forward(&params, execution, x, w, Epilogue::NONE, &mut out).unwrap();
+    product::input_gradient(&params, execution, dy, w, &mut dx).unwrap();
     dw.fill(T::from_f64(f64::NAN));
     product::filter_gradient(&params, execution, x, dy, &mut dw).unwrap();
     [out, dx, dw]

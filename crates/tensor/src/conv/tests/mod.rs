@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod depthwise;
+mod few_pixels;
 mod grid;
 mod kept;
 mod oracle;
