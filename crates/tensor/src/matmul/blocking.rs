@@ -96,6 +96,18 @@ pub(super) const fn tile_rows<S: Simd>() -> usize {
     if S::REGISTERS >= 32 { 14 } else { 6 }
 }
 
+/// Whether a number of B is used for many rows once it is in a register.
+pub(super) fn has_tall_tiles(level: Level) -> bool {
+    let rows = match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => tile_rows::<crate::simd::Avx512>(),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => tile_rows::<crate::simd::Avx2>(),
+        _ => tile_rows::<crate::simd::Baseline>(),
+    };
+    rows > 8
+}
+
 impl Blocking {
     /// That of a level known at run time. Not by `dispatch`, which would change the processor's
     /// mode for subnormals: a small product is not much longer than that.
@@ -107,11 +119,6 @@ impl Blocking {
             Level::Avx2 => Blocking::of::<T, crate::simd::Avx2>(),
             _ => Blocking::of::<T, crate::simd::Baseline>(),
         }
-    }
-
-    /// Whether a number of B is used for many rows once it is in a register.
-    pub(super) fn has_tall_tiles(&self) -> bool {
-        self.tile_rows > 8
     }
 
     /// For a B of `columns` columns that is read in place: half of the second-level cache holds a

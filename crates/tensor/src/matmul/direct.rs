@@ -6,7 +6,7 @@ use std::ops::{Range, RangeInclusive};
 use crate::parallel::Par;
 use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
 
-use super::blocking::{Blocking, Caches, Pieces, tasks};
+use super::blocking::{Blocking, Caches, Pieces, has_tall_tiles, tasks};
 use super::gemm::{Epilogue, ROWS_THAT_ARE_FEW};
 use super::matrix::SharedTarget;
 use super::pack::pack_panels;
@@ -23,28 +23,27 @@ pub(super) fn pays<T: Real>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>, level: L
     const WAY: usize = 4096;
     let bytes = |stride: isize| stride.unsigned_abs().saturating_mul(size_of::<T>());
     let competes = |stride: isize| a.columns() > 16 && stride != 0 && bytes(stride) % WAY == 0;
-    let blocking = Blocking::at::<T>(level);
     // Columns are taken in groups where rows are many, unless vectors of B cross lines, which a copy
     // does once and not for each row of tiles.
     const LINE: usize = 64;
     let in_groups = b.column_stride() == 1
         && a.rows() > ROWS_THAT_ARE_FEW
-        && blocking.has_tall_tiles()
+        && has_tall_tiles(level)
         && bytes(b.row_stride()).is_multiple_of(LINE);
     let columns = match in_groups {
         true => b.columns().min(64),
         false => b.columns(),
     };
-    columns <= columns_at_once::<T>(&blocking, b.rows())
+    columns <= columns_at_once::<T>(level, b.rows())
         && !competes(a.row_stride())
         && !competes(a.column_stride())
 }
 
 /// Columns of B that are read in place again and again, while rows of A pass by.
-fn columns_at_once<T>(blocking: &Blocking, depth: usize) -> usize {
+fn columns_at_once<T>(level: Level, depth: usize) -> usize {
     // Low tiles read B too often to have it from the second-level cache.
     const FOR_LOW_TILES: usize = 256 << 10;
-    let bytes = match blocking.has_tall_tiles() {
+    let bytes = match has_tall_tiles(level) {
         true => Caches::of_this_machine().second,
         false => FOR_LOW_TILES,
     };
@@ -62,8 +61,8 @@ pub(super) fn product<T: Real>(
     level: Level,
 ) {
     let [m, k, n] = [a.rows(), a.columns(), b.columns()];
-    let in_one_go = Pieces::new(k, Blocking::at::<T>(level).depth).count() == 1;
-    let past_caches = past_caches::pays(c, accum, in_one_go);
+    let in_one_go = || k <= Blocking::at::<T>(level).depth;
+    let past_caches = past_caches::pays(c, accum) && in_one_go();
     let c = c.share();
     let blocks = Pieces::new(m, m.div_ceil(tasks(par, [m, k, n])));
     // As wide as panels of any level.
@@ -132,7 +131,7 @@ impl<T: Real> Kernel for Direct<'_, T> {
             &mut self.packed[..packed_len],
         );
         let panels = n.div_ceil(width);
-        let groups = Pieces::new(panels, columns_at_once::<T>(&blocking, k) / width);
+        let groups = Pieces::new(panels, columns_at_once::<T>(S::LEVEL, k) / width);
         for group in 0..groups.count() {
             self.columns(simd, groups.range(group), first_packed, depth);
         }

@@ -10,15 +10,14 @@ use crate::simd::{Real, Simd, Vector};
 use super::blocking::Caches;
 use super::{Accum, MatrixMut};
 
-/// Whether whole vectors of a result are to be written past the caches: where it is written in one
-/// go, is larger than the caches, and each of its rows begins at a line.
-pub(super) fn pays<T>(c: &mut MatrixMut<'_, T>, accum: Accum, in_one_go: bool) -> bool {
+/// Whether whole vectors of a result that is written in one go are to be written past the caches:
+/// where it is larger than those, and each of its rows begins at a line.
+pub(super) fn pays<T>(c: &mut MatrixMut<'_, T>, accum: Accum) -> bool {
     /// As aligned as the widest vector, and as a line.
     const ALIGNMENT: usize = 64;
     let bytes = |numbers: usize| numbers.saturating_mul(size_of::<T>());
     let aligned = |bytes: usize| bytes.is_multiple_of(ALIGNMENT);
-    in_one_go
-        && accum == Accum::Replace
+    accum == Accum::Replace
         && bytes(c.rows().saturating_mul(c.columns())) > Caches::of_this_machine().third
         && aligned(bytes(c.row_stride()))
         && aligned(c.share().pointer(0, 0).addr())

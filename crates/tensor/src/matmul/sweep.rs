@@ -75,7 +75,7 @@ pub(super) fn product<T: Real>(
         });
         return;
     }
-    let past_caches = past_caches::pays(c, accum, k <= ROWS_AT_ONCE);
+    let past_caches = k <= ROWS_AT_ONCE && past_caches::pays(c, accum);
     let target = c.share();
     // Little depth is cut along the rows, few rows along the columns, and not into short strips:
     // what comes from memory comes faster in order.
