@@ -8,8 +8,9 @@
 use smallvec::SmallVec;
 
 use crate::conv::correlation::Correlation;
-use crate::conv::job::{Execution, ImageShape, input_correlations, input_image, output_image};
+use crate::conv::job::Execution;
 use crate::conv::params::Conv2dParams;
+use crate::conv::product::Layer;
 use crate::conv::statistics::count_multiplications;
 use crate::error::Result;
 use crate::matmul::{Accum, Epilogue, MatrixMut, MatrixRef, gemm};
@@ -29,85 +30,47 @@ pub(super) fn are_few(params: &Conv2dParams) -> bool {
     params.groups == 1 && pixels <= FEW_PIXELS && params.filter_shape().elements() >= MANY_FILTERS
 }
 
-/// `out = x ⋆ w`, finished by `epilogue`, without groups; overwrites `out`.
-pub(super) fn forward<T: Real>(
-    params: &Conv2dParams,
-    execution: Execution,
-    x: &[T],
-    w: &[T],
-    epilogue: Epilogue<'_, T>,
-    out: &mut [T],
-) -> Result<()> {
-    let layer = Layer {
-        params,
-        execution,
-        shapes: [input_image(params), output_image(params)],
-        source: x,
-        w,
-    };
-    out.fill(T::ZERO);
-    layer.add(&Correlation::forward(params), out)?;
-    let channels = params.out_channels.max(1);
-    vectorize_to_avx2(
-        execution.level,
-        #[inline(always)]
-        || {
-            for pixel in out.chunks_exact_mut(channels) {
-                if let Some(bias) = epilogue.bias {
-                    for (number, &bias) in pixel.iter_mut().zip(bias) {
-                        *number += bias;
+impl<T: Real> Layer<'_, T> {
+    /// What `correlations` compute, finished by `epilogue`; overwrites `target`.
+    pub(super) fn correlate_by_taps(
+        &self,
+        correlations: &[Correlation],
+        epilogue: Epilogue<'_, T>,
+        target: &mut [T],
+    ) -> Result<()> {
+        target.fill(T::ZERO);
+        for correlation in correlations {
+            self.add_taps(correlation, target)?;
+        }
+        let channels = self.target_shape.channels.max(1);
+        vectorize_to_avx2(
+            self.execution.level,
+            #[inline(always)]
+            || {
+                for pixel in target.chunks_exact_mut(channels) {
+                    if let Some(bias) = epilogue.bias {
+                        for (number, &bias) in pixel.iter_mut().zip(bias) {
+                            *number += bias;
+                        }
                     }
-                }
-                if epilogue.relu {
-                    for number in pixel {
-                        // NaN stays.
-                        if *number < T::ZERO {
-                            *number = T::ZERO;
+                    if epilogue.relu {
+                        for number in pixel {
+                            // NaN stays.
+                            if *number < T::ZERO {
+                                *number = T::ZERO;
+                            }
                         }
                     }
                 }
-            }
-        },
-    );
-    Ok(())
-}
-
-/// `dx = dy ⋆ᵀ w` without groups; overwrites `dx`.
-pub(super) fn input_gradient<T: Real>(
-    params: &Conv2dParams,
-    execution: Execution,
-    dy: &[T],
-    w: &[T],
-    dx: &mut [T],
-) -> Result<()> {
-    let layer = Layer {
-        params,
-        execution,
-        shapes: [output_image(params), input_image(params)],
-        source: dy,
-        w,
-    };
-    dx.fill(T::ZERO);
-    for correlation in input_correlations(params, Correlation::transposed, dx) {
-        layer.add(&correlation, dx)?;
+            },
+        );
+        Ok(())
     }
-    Ok(())
-}
 
-struct Layer<'a, T> {
-    params: &'a Conv2dParams,
-    execution: Execution,
-    /// Of the source and the target.
-    shapes: [ImageShape; 2],
-    source: &'a [T],
-    w: &'a [T],
-}
-
-impl<T: Real> Layer<'_, T> {
     /// Adds what `correlation` computes to `target`.
-    fn add(&self, correlation: &Correlation, target: &mut [T]) -> Result<()> {
+    fn add_taps(&self, correlation: &Correlation, target: &mut [T]) -> Result<()> {
         let Execution { par, level } = self.execution;
-        let [source_shape, target_shape] = self.shapes;
+        let (source_shape, target_shape) = (self.source_shape, self.target_shape);
         let (inputs, outputs) = (self.params.in_channels, self.params.out_channels);
         let (channels, targets) = (correlation.channels, correlation.targets);
         if channels == 0 || targets == 0 {
@@ -167,7 +130,7 @@ impl<T: Real> Layer<'_, T> {
     /// What the only tap of `tap` sees: pixels of the source, and of the target.
     fn pixels(&self, tap: &Correlation) -> impl Iterator<Item = Pixel> {
         let Correlation { rows, columns, .. } = *tap;
-        let [source, target] = self.shapes;
+        let (source, target) = (self.source_shape, self.target_shape);
         let (down, across) = (rows.targets_of_tap(0), columns.targets_of_tap(0));
         (0..self.params.batch).flat_map(move |image| {
             let across = across.clone();

@@ -9,7 +9,6 @@
 use std::ops::Range;
 
 use crate::conv::correlation::Correlation;
-use crate::conv::few_pixels;
 use crate::conv::job::{Execution, ImageShape, input_correlations, input_image, output_image};
 use crate::conv::params::Conv2dParams;
 use crate::conv::statistics::count_multiplications;
@@ -28,7 +27,7 @@ pub(super) fn is_pointwise(params: &Conv2dParams) -> bool {
 }
 
 /// `out = x ⋆ w`, finished by `epilogue`, for a kernel without groups; overwrites `out`. One that is
-/// not 1×1 is computed [tap by tap](few_pixels).
+/// not 1×1 is computed [tap by tap](Layer::correlate_by_taps).
 pub(super) fn forward<T: Real>(
     params: &Conv2dParams,
     execution: Execution,
@@ -37,9 +36,6 @@ pub(super) fn forward<T: Real>(
     epilogue: Epilogue<'_, T>,
     out: &mut [T],
 ) -> Result<()> {
-    if !is_pointwise(params) {
-        return few_pixels::forward(params, execution, x, w, epilogue, out);
-    }
     let layer = Layer {
         execution,
         params,
@@ -48,7 +44,12 @@ pub(super) fn forward<T: Real>(
         target_shape: output_image(params),
         w,
     };
-    layer.correlate(&Correlation::forward(params), epilogue, out)
+    let correlation = Correlation::forward(params);
+    if is_pointwise(params) {
+        layer.correlate(&correlation, epilogue, out)
+    } else {
+        layer.correlate_by_taps(&[correlation], epilogue, out)
+    }
 }
 
 /// `dx = dy ⋆ᵀ w` as in [`forward`]; overwrites `dx`.
@@ -59,9 +60,6 @@ pub(super) fn input_gradient<T: Real>(
     w: &[T],
     dx: &mut [T],
 ) -> Result<()> {
-    if !is_pointwise(params) {
-        return few_pixels::input_gradient(params, execution, dy, w, dx);
-    }
     let layer = Layer {
         execution,
         params,
@@ -70,7 +68,11 @@ pub(super) fn input_gradient<T: Real>(
         target_shape: input_image(params),
         w,
     };
-    for correlation in input_correlations(params, Correlation::transposed, dx) {
+    let correlations = input_correlations(params, Correlation::transposed, dx);
+    if !is_pointwise(params) {
+        return layer.correlate_by_taps(&correlations, Epilogue::NONE, dx);
+    }
+    for correlation in correlations {
         layer.correlate(&correlation, Epilogue::NONE, dx)?;
     }
     Ok(())
@@ -133,14 +135,14 @@ pub(super) fn filter_gradient<T: Real>(
     Ok(())
 }
 
-/// A convolution or input gradient with a 1×1 kernel.
-struct Layer<'a, T> {
-    execution: Execution,
-    params: &'a Conv2dParams,
-    source: &'a [T],
-    source_shape: ImageShape,
-    target_shape: ImageShape,
-    w: &'a [T],
+/// A convolution or input gradient without groups.
+pub(super) struct Layer<'a, T> {
+    pub(super) execution: Execution,
+    pub(super) params: &'a Conv2dParams,
+    pub(super) source: &'a [T],
+    pub(super) source_shape: ImageShape,
+    pub(super) target_shape: ImageShape,
+    pub(super) w: &'a [T],
 }
 
 impl<T: Real> Layer<'_, T> {
