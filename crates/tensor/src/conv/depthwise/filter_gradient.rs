@@ -1,16 +1,11 @@
 //! The gradient of a depthwise convolution with respect to its filters.
 
-use std::ops::Range;
-
-use smallvec::SmallVec;
-
 use crate::conv::correlation::Correlation;
 use crate::conv::depthwise::descent::{descends, pieces};
 use crate::conv::depthwise::filter_descent::FilterDescent;
-use crate::conv::depthwise::pixels::{
-    Ahead, Channels, Chunk, ChunkShape, Kind, Pixels, Span, Tile, chunks, tiles,
-};
-use crate::conv::depthwise::source::{Source, rows_under, span, with_rows};
+use crate::conv::depthwise::pixels::{Ahead, Channels, Kind, Pixels, Span};
+use crate::conv::depthwise::row::{Place, Taps, TiledRow, Walk, walk};
+use crate::conv::depthwise::source::{rows_under, span, with_rows};
 use crate::conv::filter_gradient::MOST_PARTS;
 use crate::conv::job::{Execution, ImageShape, input_image, output_image};
 use crate::conv::microkernel::lanes;
@@ -92,15 +87,20 @@ pub(in crate::conv) fn filter_gradient<T: Real>(
                     x_rows.begin(&x[image * x_shape.len()..][..x_shape.len()]);
                 }
                 let kernel = GradientRow {
-                    correlation: &correlation,
+                    walk: Walk {
+                        correlation: &correlation,
+                        source: x_rows.source(under(o)),
+                        width: x_shape.width,
+                        channels: dy_shape.channels,
+                        o,
+                        covered,
+                        first_channel: 0,
+                    },
                     x,
                     x_shape,
-                    x_rows: x_rows.source(under(o)),
                     dy,
                     dy_shape,
                     image,
-                    o,
-                    covered,
                     sums,
                 };
                 dispatch(level, kernel);
@@ -125,17 +125,12 @@ pub(in crate::conv) fn filter_gradient<T: Real>(
 
 /// What one row of outputs adds to the gradient of the filters.
 struct GradientRow<'a, T> {
-    correlation: &'a Correlation,
+    walk: Walk<'a, T>,
     x: &'a [T],
     x_shape: ImageShape,
-    /// The rows of the image under the outputs.
-    x_rows: Source<'a, T>,
     dy: &'a [T],
     dy_shape: ImageShape,
     image: usize,
-    o: usize,
-    /// Outputs that were taken already, in the channels that fill vectors.
-    covered: usize,
     /// A vector of channels for each tap, and so on for the next channels: what is added to at a
     /// time lies together.
     sums: &'a mut [T],
@@ -146,27 +141,25 @@ impl<T: Real> Kernel for GradientRow<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        for chunk in chunks(&self.correlation.columns) {
-            match chunk.shape {
-                ChunkShape::Three => self.pass::<S, 3, 1>(simd, chunk),
-                ChunkShape::ThreeByTwo => self.pass::<S, 3, 2>(simd, chunk),
-                ChunkShape::Two => self.pass::<S, 2, 1>(simd, chunk),
-                ChunkShape::One => self.pass::<S, 1, 1>(simd, chunk),
-            }
-        }
+        walk(&mut self, simd);
     }
 }
 
-impl<T: Real> GradientRow<'_, T> {
-    /// What the next row needs that this one does not.
+impl<'a, T: Real> TiledRow<'a, T> for GradientRow<'a, T> {
+    #[inline(always)]
+    fn walk(&self) -> Walk<'a, T> {
+        self.walk
+    }
+
     #[inline(always)]
     fn next_rows(&self, vectors: usize) -> [Ahead<T>; 2] {
-        let rows = self.correlation.rows;
-        let below = rows.start(self.o) + (rows.taps.saturating_sub(1) * rows.step + 1) as isize;
+        let rows = self.walk.correlation.rows;
+        let below =
+            rows.start(self.walk.o) + (rows.taps.saturating_sub(1) * rows.step + 1) as isize;
         let below = self.image * self.x_shape.height + below.max(0) as usize;
         let (x_row, dy_row) = (self.x_shape.row_len(), self.dy_shape.row_len());
         let x = self.x.as_ptr().wrapping_add(below.saturating_mul(x_row));
-        let dy = (self.image * self.dy_shape.height + self.o + 1) * dy_row;
+        let dy = (self.image * self.dy_shape.height + self.walk.o + 1) * dy_row;
         let dy = self.dy.as_ptr().wrapping_add(dy);
         [
             Ahead::new(x, rows.stride.saturating_mul(x_row), vectors),
@@ -174,53 +167,7 @@ impl<T: Real> GradientRow<'_, T> {
         ]
     }
 
-    /// What the row adds to the taps of `chunk`.
-    #[inline(always)]
-    fn pass<S: Simd, const TAPS: usize, const STRIDE: usize>(&mut self, simd: S, chunk: Chunk) {
-        let lanes = T::Vector::<S>::LANES;
-        let all = self.dy_shape.channels;
-        let (whole, vectors) = (all / lanes, all.div_ceil(lanes));
-        let Correlation { rows, columns, .. } = *self.correlation;
-        let downs = rows.taps_of(self.o);
-        let sources: SmallVec<[&[T]; 8]> = (downs.clone())
-            .map(|down| {
-                self.x_rows
-                    .row((rows.start(self.o) + (down * rows.step) as isize) as usize)
-            })
-            .collect();
-        let taps = Taps {
-            chunk,
-            first_down: downs.start,
-            sources: &sources,
-        };
-        let mut ahead = self.next_rows(columns.targets * vectors);
-        for (vectors, covered) in [(0..whole, self.covered), (whole..vectors, 0)] {
-            let is_whole = vectors.end == whole;
-            for tile in tiles(covered..columns.targets).filter(|_| !vectors.is_empty()) {
-                let span = Span::under(&columns, self.x_shape.width, tile, chunk);
-                let mut place = Place {
-                    tile,
-                    span,
-                    vectors: vectors.clone(),
-                    ahead: &mut ahead,
-                };
-                // Constants, each with code of its own.
-                match span.kind::<TAPS, STRIDE>(tile) {
-                    Kind::Whole if is_whole => {
-                        self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Whole);
-                    }
-                    Kind::Edge if is_whole => {
-                        self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Edge);
-                    }
-                    _ => {
-                        self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Parts);
-                    }
-                }
-            }
-        }
-    }
-
-    /// What the targets at `place`, whose kind is `kind`, add.
+    /// What the targets add to the taps.
     #[inline(always)]
     fn tile<S: Simd, const TAPS: usize, const STRIDE: usize>(
         &mut self,
@@ -229,11 +176,11 @@ impl<T: Real> GradientRow<'_, T> {
         place: &mut Place<'_, T>,
         kind: Kind,
     ) {
-        let Correlation { rows, columns, .. } = self.correlation;
+        let Correlation { rows, columns, .. } = self.walk.correlation;
         let &mut Place { tile, span, .. } = place;
         let lanes = T::Vector::<S>::LANES;
         let all = self.dy_shape.channels;
-        let row = self.image * self.dy_shape.height + self.o;
+        let row = self.image * self.dy_shape.height + self.walk.o;
         let dy_row = &self.dy[row * self.dy_shape.row_len()..][..self.dy_shape.row_len()];
         let in_kernel = rows.taps * columns.taps;
         for vector in place.vectors.clone() {
@@ -250,7 +197,7 @@ impl<T: Real> GradientRow<'_, T> {
             let first = vector * in_kernel + taps.chunk.first;
             let known = &mut self.sums[first * lanes..];
             for (down, source) in taps.sources.iter().enumerate() {
-                let x = Pixels::new(source, self.x_rows.pixel(), span, channels);
+                let x = Pixels::new(source, self.walk.source.pixel(), span, channels);
                 let mut sums = [[T::Vector::<S>::zero(simd); CHAINS]; TAPS];
                 // SAFETY: the caller has found the kind of this place, and `dy` has a pixel for
                 // each target.
@@ -285,20 +232,3 @@ impl<T: Real> GradientRow<'_, T> {
 
 /// Sums of a tap that are kept apart, as chains of additions.
 const CHAINS: usize = 2;
-
-/// The taps of a pass.
-struct Taps<'a, T> {
-    chunk: Chunk,
-    /// The first kernel row that lies on the image.
-    first_down: usize,
-    /// The rows under it and the next ones.
-    sources: &'a [&'a [T]],
-}
-
-/// Some targets, in the channels of some vectors.
-struct Place<'a, T> {
-    tile: Tile,
-    span: Span,
-    vectors: Range<usize>,
-    ahead: &'a mut [Ahead<T>; 2],
-}

@@ -8,12 +8,11 @@ mod filter_descent;
 mod filter_gradient;
 mod phases;
 mod pixels;
+mod row;
 mod source;
 mod window;
 
 use std::ops::Range;
-
-use smallvec::SmallVec;
 
 use crate::conv::correlation::Correlation;
 use crate::conv::job::{Block, Job, Step};
@@ -25,8 +24,9 @@ use crate::simd::{Kernel, Real, Simd, Vector, dispatch};
 use descent::{Descent, descends, pieces, waiting_len};
 pub(super) use filter_gradient::filter_gradient;
 use phases::{Phases, phases};
-use pixels::{Ahead, Channels, Chunk, ChunkShape, Kind, Pixels, Span, TILE, Tile, chunks, tiles};
-use source::{Source, rows_under, span, with_rows};
+use pixels::{Ahead, Channels, Kind, Pixels, TILE};
+use row::{Place, Taps, TiledRow, Walk, walk};
+use source::{rows_under, span, with_rows};
 
 /// Whether each output channel sees the input channel of the same number, and only that.
 pub(super) fn is_depthwise(params: &Conv2dParams) -> bool {
@@ -81,10 +81,15 @@ pub(super) fn block<T: Real>(job: &Job<'_, T>, block: &Block, target: &mut [T]) 
                         job,
                         step,
                         image,
-                        source: rows.source(under((step, o))),
-                        o,
-                        first_channel,
-                        covered,
+                        walk: Walk {
+                            correlation: &step.correlation,
+                            source: rows.source(under((step, o))),
+                            width: job.source_shape.width,
+                            channels: job.target_shape.channels,
+                            o,
+                            covered,
+                            first_channel,
+                        },
                         target,
                     };
                     dispatch(job.level, row);
@@ -154,18 +159,12 @@ fn in_phases<T: Real>(
     covered
 }
 
-/// The targets of row `o`.
+/// The targets of a row.
 struct Row<'a, 'b, T> {
     job: &'a Job<'b, T>,
     step: &'a Step<'b, T>,
     image: &'a [T],
-    /// Its rows under the targets.
-    source: Source<'a, T>,
-    o: usize,
-    /// Targets that were computed already, in the channels that fill vectors.
-    covered: usize,
-    /// Channels from here on are computed, which is where a vector begins.
-    first_channel: usize,
+    walk: Walk<'a, T>,
     target: &'a mut [T],
 }
 
@@ -174,25 +173,22 @@ impl<T: Real> Kernel for Row<'_, '_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let columns = self.step.correlation.columns;
-        for chunk in chunks(&columns) {
-            match chunk.shape {
-                ChunkShape::Three => self.pass::<S, 3, 1>(simd, chunk),
-                ChunkShape::ThreeByTwo => self.pass::<S, 3, 2>(simd, chunk),
-                ChunkShape::Two => self.pass::<S, 2, 1>(simd, chunk),
-                ChunkShape::One => self.pass::<S, 1, 1>(simd, chunk),
-            }
-        }
+        walk(&mut self, simd);
     }
 }
 
-impl<T: Real> Row<'_, '_, T> {
-    /// What the next row of targets needs that this one does not.
+impl<'a, T: Real> TiledRow<'a, T> for Row<'a, '_, T> {
+    #[inline(always)]
+    fn walk(&self) -> Walk<'a, T> {
+        self.walk
+    }
+
     #[inline(always)]
     fn next_rows(&self, vectors: usize) -> [Ahead<T>; 2] {
         let Correlation { rows, columns, .. } = self.step.correlation;
         let row_len = self.job.source_shape.row_len();
-        let below = rows.start(self.o) + (rows.taps.saturating_sub(1) * rows.step + 1) as isize;
+        let below =
+            rows.start(self.walk.o) + (rows.taps.saturating_sub(1) * rows.step + 1) as isize;
         let below = (below.max(0) as usize).saturating_mul(row_len);
         let source = self.image.as_ptr().wrapping_add(below);
         let target_len = self.target.len();
@@ -209,56 +205,7 @@ impl<T: Real> Row<'_, '_, T> {
         ]
     }
 
-    /// All targets of the row, through the taps of `chunk`: the first chunk replaces what is
-    /// there, the others add to it.
-    #[inline(always)]
-    fn pass<S: Simd, const TAPS: usize, const STRIDE: usize>(&mut self, simd: S, chunk: Chunk) {
-        let lanes = T::Vector::<S>::LANES;
-        let Correlation { rows, columns, .. } = self.step.correlation;
-        let all = self.job.target_shape.channels;
-        let (first, whole) = (self.first_channel / lanes, all / lanes);
-        let vectors = all.div_ceil(lanes);
-        let mut ahead = self.next_rows(columns.targets * vectors);
-        let downs = rows.taps_of(self.o);
-        let sources: SmallVec<[&[T]; 8]> = (downs.clone())
-            .map(|down| {
-                self.source
-                    .row((rows.start(self.o) + (down * rows.step) as isize) as usize)
-            })
-            .collect();
-        let taps = Taps {
-            chunk,
-            first_down: downs.start,
-            sources: &sources,
-            is_last: chunk.first + TAPS == columns.taps,
-        };
-        for (vectors, covered) in [(first..whole, self.covered), (whole..vectors, 0)] {
-            let is_whole = vectors.end == whole;
-            for tile in tiles(covered..columns.targets).filter(|_| !vectors.is_empty()) {
-                let span = Span::under(&columns, self.job.source_shape.width, tile, chunk);
-                let mut place = Place {
-                    tile,
-                    span,
-                    vectors: vectors.clone(),
-                    ahead: &mut ahead,
-                };
-                // Constants, each with code of its own.
-                match span.kind::<TAPS, STRIDE>(tile) {
-                    Kind::Whole if is_whole => {
-                        self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Whole);
-                    }
-                    Kind::Edge if is_whole => {
-                        self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Edge);
-                    }
-                    _ => {
-                        self.tile::<S, TAPS, STRIDE>(simd, &taps, &mut place, Kind::Parts);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The targets at `place`, whose kind is `kind`.
+    /// The first taps replace what is there, the others add to it.
     #[inline(always)]
     fn tile<S: Simd, const TAPS: usize, const STRIDE: usize>(
         &mut self,
@@ -275,8 +222,9 @@ impl<T: Real> Row<'_, '_, T> {
         let apart = columns.target_step * all;
         let target = &mut self.target[x * all..];
         let target = &mut target[..(tile.count - 1) * apart + all];
-        let relu = taps.is_last && self.job.epilogue.relu;
-        let bias = self.job.epilogue.bias.filter(|_| taps.is_last);
+        let is_last = taps.chunk.first + TAPS == columns.taps;
+        let relu = is_last && self.job.epilogue.relu;
+        let bias = self.job.epilogue.bias.filter(|_| is_last);
         let count = if kind == Kind::Parts {
             tile.count
         } else {
@@ -311,7 +259,7 @@ impl<T: Real> Row<'_, '_, T> {
             let start = start + taps.chunk.first * width;
             let filters = &self.step.filters[start..];
             for (down, &source) in taps.sources.iter().enumerate() {
-                let pixels = Pixels::new(source, self.source.pixel(), span, channels);
+                let pixels = Pixels::new(source, self.walk.source.pixel(), span, channels);
                 let filters = &filters[(taps.first_down + down) * columns.taps * width..];
                 let filters = &filters[..(TAPS - 1) * width + lanes];
                 let mut factors = [zero; TAPS];
@@ -358,22 +306,4 @@ impl<T: Real> Row<'_, '_, T> {
             }
         }
     }
-}
-
-/// The taps of a pass.
-struct Taps<'a, T> {
-    chunk: Chunk,
-    /// The first kernel row that lies on the source.
-    first_down: usize,
-    /// The rows under it and the next ones.
-    sources: &'a [&'a [T]],
-    is_last: bool,
-}
-
-/// Some targets, in the channels of some vectors.
-struct Place<'a, T> {
-    tile: Tile,
-    span: Span,
-    vectors: Range<usize>,
-    ahead: &'a mut [Ahead<T>; 2],
 }
