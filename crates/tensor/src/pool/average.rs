@@ -26,11 +26,18 @@ pub(super) fn forward<T: Float>(
                 || {
                     for (o, y) in y.chunks_exact_mut(channels).enumerate() {
                         y.fill(T::ZERO);
-                        for_taps(params, x, [image, row, o], |_, pixel| {
-                            for c in 0..channels {
-                                y[c] += pixel[c];
-                            }
-                        });
+                        for_taps(
+                            params,
+                            x,
+                            [image, row, o],
+                            #[inline(always)]
+                            |_, pixel| {
+                                let (y, pixel) = (&mut y[..channels], &pixel[..channels]);
+                                for c in 0..channels {
+                                    y[c] += pixel[c];
+                                }
+                            },
+                        );
                         let divisor = T::constant(params.divisor(row, o) as f64);
                         for c in 0..channels {
                             y[c] = y[c] / divisor;
@@ -70,7 +77,7 @@ pub(super) fn gradient<T: Float>(
                     #[inline(always)]
                     || {
                         for o in 0..columns.output {
-                            let dy = dy.pixel(o);
+                            let dy = &dy.pixel(o)[..channels];
                             let divisor = T::constant(params.divisor(window, o) as f64);
                             let first = columns.start(o);
                             for across in columns.taps(o) {

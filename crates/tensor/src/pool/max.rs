@@ -103,20 +103,27 @@ fn max_and_position<T: Float, P: Position>(
         return max_and_position_of_four(pixels, values, positions);
     }
     let mut is_first = true;
-    for_taps(params, x, output, |tap, pixel| {
-        let position = P::new(tap);
-        if std::mem::take(&mut is_first) {
-            values.copy_from_slice(pixel);
-            positions.fill(position);
-            return;
-        }
-        let positions = &mut positions[..values.len()];
-        for c in 0..values.len() {
-            let wins = wins(pixel[c], values[c]);
-            values[c] = if wins { pixel[c] } else { values[c] };
-            positions[c] = if wins { position } else { positions[c] };
-        }
-    });
+    for_taps(
+        params,
+        x,
+        output,
+        #[inline(always)]
+        |tap, pixel| {
+            let position = P::new(tap);
+            if std::mem::take(&mut is_first) {
+                values.copy_from_slice(pixel);
+                positions.fill(position);
+                return;
+            }
+            let channels = values.len();
+            let (pixel, positions) = (&pixel[..channels], &mut positions[..channels]);
+            for c in 0..channels {
+                let wins = wins(pixel[c], values[c]);
+                values[c] = if wins { pixel[c] } else { values[c] };
+                positions[c] = if wins { position } else { positions[c] };
+            }
+        },
+    );
 }
 
 /// So many channels of each pixel, which says to the compiler that there are as many.
@@ -198,15 +205,22 @@ fn max<T: Float>(params: &Pool2dParams, x: &[T], output: [usize; 3], values: &mu
         return;
     }
     let mut is_first = true;
-    for_taps(params, x, output, |_, pixel| {
-        if std::mem::take(&mut is_first) {
-            values.copy_from_slice(pixel);
-            return;
-        }
-        for c in 0..channels {
-            values[c] = larger(pixel[c], values[c]);
-        }
-    });
+    for_taps(
+        params,
+        x,
+        output,
+        #[inline(always)]
+        |_, pixel| {
+            if std::mem::take(&mut is_first) {
+                values.copy_from_slice(pixel);
+                return;
+            }
+            let pixel = &pixel[..channels];
+            for c in 0..channels {
+                values[c] = larger(pixel[c], values[c]);
+            }
+        },
+    );
 }
 
 /// `dx[i] = Σ dy[o]` over the windows `o` that input `i` won: the transpose of [`gather`]. It is 0
@@ -259,6 +273,7 @@ pub(super) fn scatter<T: Float, P: Position>(
                         }
                         for o in 0..columns.output {
                             let (dy, positions) = (dy.pixel(o), positions.pixel(o));
+                            let (dy, positions) = (&dy[..channels], &positions[..channels]);
                             for across in columns.taps(o) {
                                 let x = (columns.start(o) + across as isize) as usize;
                                 let dx = &mut dx[x * channels..][..channels];
@@ -339,16 +354,21 @@ pub(super) fn gather<T: Float, P: Position>(
                     for (o, y) in y.chunks_exact_mut(channels).enumerate() {
                         let positions = positions.pixel(o);
                         y.fill(T::ZERO);
-                        for_taps(params, x, [image, row, o], |tap, pixel| {
-                            let position = P::new(tap);
-                            for c in 0..channels {
-                                y[c] = if positions[c] == position {
-                                    pixel[c]
-                                } else {
-                                    y[c]
-                                };
-                            }
-                        });
+                        for_taps(
+                            params,
+                            x,
+                            [image, row, o],
+                            #[inline(always)]
+                            |tap, pixel| {
+                                let position = P::new(tap);
+                                let (y, pixel) = (&mut y[..channels], &pixel[..channels]);
+                                let positions = &positions[..channels];
+                                for c in 0..channels {
+                                    let won = positions[c] == position;
+                                    y[c] = if won { pixel[c] } else { y[c] };
+                                }
+                            },
+                        );
                     }
                 },
             );
