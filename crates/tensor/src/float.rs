@@ -90,7 +90,7 @@ macro_rules! float {
                 $type::is_finite(self)
             }
             float!(@forward $path: $($own)*);
-            float!(@forward $type: ln_1p log2 sqrt sin cos tan asin acos atan);
+            float!(@forward $type: log2 sqrt sin cos tan asin acos atan);
             float!(@forward $type: sinh cosh asinh acosh atanh);
             #[inline(always)]
             fn erf(self) -> Self {
@@ -130,5 +130,5 @@ macro_rules! float {
     )* };
 }
 
-float!(f32, libm::erff, libm::erfcf, libm::lgammaf, [exp exp_m1 ln tanh] from exponentials);
-float!(f64, libm::erf, libm::erfc, libm::lgamma, [exp exp_m1 ln tanh] from f64);
+float!(f32, libm::erff, libm::erfcf, libm::lgammaf, [exp exp_m1 ln ln_1p tanh] from exponentials);
+float!(f64, libm::erf, libm::erfc, libm::lgamma, [exp exp_m1 ln ln_1p tanh] from f64);

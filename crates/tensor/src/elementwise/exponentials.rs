@@ -1,5 +1,5 @@
-//! `exp`, `exp_m1`, `ln` and `tanh` of `f32` without branches, so that loops over them are compiled
-//! for vectors.
+//! `exp`, `exp_m1`, `ln`, `ln_1p` and `tanh` of `f32` without branches, so that loops over them are
+//! compiled for vectors.
 //!
 //! Arguments are reduced as W. J. Cody and W. Waite do (*Software Manual for the Elementary
 //! Functions*, 1980); the short series that remain are Taylor's. Nothing is fused, so all machines
@@ -102,6 +102,24 @@ pub(crate) fn ln(x: f32) -> f32 {
     }
 }
 
+#[inline(always)]
+pub(crate) fn ln_1p(x: f32) -> f32 {
+    // What rounding 1 + x takes away is found exactly, and is worth that much over 1 + x.
+    let sum = 1.0 + x;
+    let lost = if x < 1.0 {
+        x - (sum - 1.0)
+    } else {
+        1.0 - (sum - x)
+    };
+    let result = ln(sum) + lost / sum;
+    let result = if sum == 1.0 { x } else { result };
+    if sum == 0.0 || sum == f32::INFINITY {
+        ln(sum)
+    } else {
+        result
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +156,7 @@ mod tests {
             ("exp_m1", worst(exp_m1, f64::exp_m1, none, all), 2.5),
             ("tanh", worst(tanh, f64::tanh, none, all), 3.0),
             ("ln", worst(ln, f64::ln, 0.0, all), 1.5),
+            ("ln_1p", worst(ln_1p, f64::ln_1p, -1.0, all), 2.0),
         ] {
             assert!(error <= bound, "{name}({x}): {error} units");
         }
@@ -165,6 +184,10 @@ mod tests {
             same(exp(x), x.exp());
             same(exp_m1(x), x.exp_m1());
             same(tanh(x), x.tanh());
+            same(ln_1p(x), x.ln_1p());
+        }
+        for x in [-1.0, -1.5, f32::MIN_POSITIVE, f32::MAX] {
+            same(ln_1p(x), x.ln_1p());
         }
         for x in [0.0, -0.0, 1.0, infinity, -infinity, f32::NAN, -1.0, -1e-42] {
             same(ln(x), x.ln());
