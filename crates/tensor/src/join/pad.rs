@@ -1,5 +1,7 @@
 //! Padding: elements before and after each axis.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
 use crate::element::Element;
@@ -64,9 +66,10 @@ impl<T: Element> Tensor<T> {
         if shape.contains(&0) {
             return Tensor::build("pad", shape, |_| {});
         }
-        let axes = self.shape.iter().zip(&self.strides).zip(padding);
-        let sources: SmallVec<[Sources; 6]> = axes
-            .map(|((&size, &stride), &pair)| sources(size, stride, pair, mode))
+        let sources: SmallVec<[Sources; 6]> = self
+            .padded_axes(padding, mode)
+            .iter()
+            .map(|axis| axis.sources(mode))
             .collect();
         let fill = match mode {
             Pad::Constant(value) => value,
@@ -75,11 +78,44 @@ impl<T: Element> Tensor<T> {
         self.padded(shape, &sources, fill)
     }
 
+    /// The axes and their padding. With a constant, inner axes that get none are part of the axis
+    /// around them, if its elements lie next to one another.
+    fn padded_axes(&self, padding: &[(usize, usize)], mode: Pad<T>) -> SmallVec<[PaddedAxis; 6]> {
+        let mut axes = SmallVec::<[PaddedAxis; 6]>::new();
+        let all = self.shape.iter().zip(&self.strides).zip(padding);
+        for ((&size, &stride), &(before, after)) in all.rev() {
+            let axis = PaddedAxis {
+                size,
+                stride,
+                before,
+                after,
+            };
+            match axes.last_mut() {
+                Some(inner)
+                    if matches!(mode, Pad::Constant(_))
+                        && (inner.before, inner.after) == (0, 0)
+                        && stride == inner.stride * inner.size as isize =>
+                {
+                    *inner = PaddedAxis {
+                        size: size * inner.size,
+                        stride: inner.stride,
+                        before: before * inner.size,
+                        after: after * inner.size,
+                    };
+                }
+                _ => axes.push(axis),
+            }
+        }
+        axes.reverse();
+        axes
+    }
+
     fn padded(&self, shape: Shape, sources: &[Sources], fill: T) -> Result<Tensor<T>> {
         let elements = self.storage.as_slice();
         let Some((inner, outer)) = sources.split_last() else {
             return Ok(self.clone());
         };
+        let run = run(inner);
         let row = inner.len();
         let rows = (BLOCK / row).max(1);
         Tensor::build("pad", shape, |out| {
@@ -96,6 +132,13 @@ impl<T: Element> Tensor<T> {
                         out.fill(fill);
                         continue;
                     };
+                    if let Some((places, first)) = &run {
+                        let first = (base + first) as usize;
+                        out[..places.start].fill(fill);
+                        out[places.clone()].copy_from_slice(&elements[first..][..places.len()]);
+                        out[places.end..].fill(fill);
+                        continue;
+                    }
                     for (out, source) in out.iter_mut().zip(inner) {
                         *out = source.map_or(fill, |step| elements[(base + step) as usize]);
                     }
@@ -105,28 +148,52 @@ impl<T: Element> Tensor<T> {
     }
 }
 
-fn sources<T>(
+/// The places in a row of a padded axis that come from elements next to one another, if all do that
+/// come from elements, and the offset of the first.
+fn run(sources: &Sources) -> Option<(Range<usize>, isize)> {
+    let start = sources.iter().position(Option::is_some)?;
+    let end = sources.iter().rposition(Option::is_some)? + 1;
+    let first = sources[start]?;
+    let mut offsets = first..;
+    let is_run = sources[start..end]
+        .iter()
+        .all(|&source| source == offsets.next());
+    is_run.then_some((start..end, first))
+}
+
+/// An axis of a tensor and what is added to it.
+struct PaddedAxis {
     size: usize,
     stride: isize,
-    (before, after): (usize, usize),
-    mode: Pad<T>,
-) -> Sources {
-    // A mirrored axis repeats with this period; one element is its own mirror image.
-    let period = (2 * size).saturating_sub(2).max(1);
-    let source = |at: usize| {
-        if (before..before + size).contains(&at) {
-            return Some(at - before);
-        }
-        match mode {
-            Pad::Constant(_) => None,
-            Pad::Edge => Some(if at < before { 0 } else { size - 1 }),
-            Pad::Reflect => {
-                let phase = (at % period + period - before % period) % period;
-                Some(phase.min(period - phase).min(size - 1))
+    before: usize,
+    after: usize,
+}
+
+impl PaddedAxis {
+    fn sources<T>(&self, mode: Pad<T>) -> Sources {
+        let &PaddedAxis {
+            size,
+            stride,
+            before,
+            after,
+        } = self;
+        // A mirrored axis repeats with this period; one element is its own mirror image.
+        let period = (2 * size).saturating_sub(2).max(1);
+        let source = |at: usize| {
+            if (before..before + size).contains(&at) {
+                return Some(at - before);
             }
-        }
-    };
-    (0..before + size + after)
-        .map(|at| source(at).map(|i| i as isize * stride))
-        .collect()
+            match mode {
+                Pad::Constant(_) => None,
+                Pad::Edge => Some(if at < before { 0 } else { size - 1 }),
+                Pad::Reflect => {
+                    let phase = (at % period + period - before % period) % period;
+                    Some(phase.min(period - phase).min(size - 1))
+                }
+            }
+        };
+        (0..before + size + after)
+            .map(|at| source(at).map(|i| i as isize * stride))
+            .collect()
+    }
 }
