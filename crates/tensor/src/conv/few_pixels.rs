@@ -42,24 +42,17 @@ impl<T: Real> Layer<'_, T> {
         for correlation in correlations {
             self.add_taps(correlation, target)?;
         }
+        if epilogue.is_none() {
+            return Ok(());
+        }
         let channels = self.target_shape.channels.max(1);
         vectorize_to_avx2(
             self.execution.level,
             #[inline(always)]
             || {
                 for pixel in target.chunks_exact_mut(channels) {
-                    if let Some(bias) = epilogue.bias {
-                        for (number, &bias) in pixel.iter_mut().zip(bias) {
-                            *number += bias;
-                        }
-                    }
-                    if epilogue.relu {
-                        for number in pixel {
-                            // NaN stays.
-                            if *number < T::ZERO {
-                                *number = T::ZERO;
-                            }
-                        }
+                    for (channel, number) in pixel.iter_mut().enumerate() {
+                        epilogue.store(Accum::Replace, channel, *number, number);
                     }
                 }
             },

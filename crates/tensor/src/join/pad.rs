@@ -79,8 +79,12 @@ impl<T: Element> Tensor<T> {
     }
 
     /// The axes and their padding. With a constant, inner axes that get none are part of the axis
-    /// around them, if its elements lie next to one another.
-    fn padded_axes(&self, padding: &[(usize, usize)], mode: Pad<T>) -> SmallVec<[PaddedAxis; 6]> {
+    /// around them, if its elements lie next to one another and are no more than a block.
+    pub(super) fn padded_axes(
+        &self,
+        padding: &[(usize, usize)],
+        mode: Pad<T>,
+    ) -> SmallVec<[PaddedAxis; 6]> {
         let mut axes = SmallVec::<[PaddedAxis; 6]>::new();
         let all = self.shape.iter().zip(&self.strides).zip(padding);
         for ((&size, &stride), &(before, after)) in all.rev() {
@@ -90,9 +94,11 @@ impl<T: Element> Tensor<T> {
                 before,
                 after,
             };
+            let padded = before + size + after;
             match axes.last_mut() {
                 Some(inner)
                     if matches!(mode, Pad::Constant(_))
+                        && padded.saturating_mul(inner.size) <= BLOCK
                         && (inner.before, inner.after) == (0, 0)
                         && stride == inner.stride * inner.size as isize =>
                 {
@@ -162,8 +168,8 @@ fn run(sources: &Sources) -> Option<(Range<usize>, isize)> {
 }
 
 /// An axis of a tensor and what is added to it.
-struct PaddedAxis {
-    size: usize,
+pub(super) struct PaddedAxis {
+    pub(super) size: usize,
     stride: isize,
     before: usize,
     after: usize,

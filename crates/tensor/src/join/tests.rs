@@ -111,6 +111,22 @@ fn padding_follows_numpy() {
             x.shape()
         );
     }
+    // Few large axes would take a table as large as the tensor, and one thread.
+    let axes = |shape: [usize; 4], padding: [(usize, usize); 4]| {
+        let x = Tensor::<i32>::zeros(shape).unwrap();
+        let axes = x.padded_axes(&padding, Pad::Constant(0));
+        axes.iter().map(|axis| axis.size).collect::<Vec<_>>()
+    };
+    let none = (0, 0);
+    assert_eq!(
+        axes([4, 50, 60, 8], [none, (1, 1), (1, 1), none]),
+        [4, 50, 480]
+    );
+    assert_eq!(
+        axes([40, 50, 60, 8], [(1, 0), none, none, none]),
+        [2000, 480]
+    );
+    assert_eq!(axes([4, 5, 6, 8], [none, none, none, none]), [960]);
     let scalar = Tensor::scalar(3);
     assert_eq!(scalar.pad(&[], Pad::Edge).unwrap(), scalar);
     let one = Tensor::from([5]);

@@ -28,7 +28,7 @@ impl<T: Real> Epilogue<'_, T> {
 
     /// Puts the product's element in column `j` into C.
     #[inline(always)]
-    pub(super) fn store(&self, accum: Accum, j: usize, product: T, target: &mut T) {
+    pub(crate) fn store(&self, accum: Accum, j: usize, product: T, target: &mut T) {
         let mut sum = match accum {
             Accum::Replace => product,
             Accum::Add => target.plus(product),
@@ -42,7 +42,7 @@ impl<T: Real> Epilogue<'_, T> {
         *target = sum;
     }
 
-    pub(super) fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.bias.is_none() && !self.relu
     }
 }

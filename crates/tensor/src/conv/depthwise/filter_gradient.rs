@@ -185,14 +185,7 @@ impl<'a, T: Real> TiledRow<'a, T> for GradientRow<'a, T> {
         let in_kernel = rows.taps * columns.taps;
         for vector in place.vectors.clone() {
             let first = vector * lanes;
-            let channels = Channels {
-                first,
-                count: if kind == Kind::Parts {
-                    (all - first).min(lanes)
-                } else {
-                    lanes
-                },
-            };
+            let channels = Channels::from(first, lanes, all, kind);
             let dy = Pixels::new(dy_row, all, Span::of(tile), channels);
             let first = vector * in_kernel + taps.chunk.first;
             let known = &mut self.sums[first * lanes..];

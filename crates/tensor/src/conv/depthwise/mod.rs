@@ -233,14 +233,7 @@ impl<'a, T: Real> TiledRow<'a, T> for Row<'a, '_, T> {
         let zero = T::Vector::<S>::zero(simd);
         for vector in place.vectors.clone() {
             let first = vector * lanes;
-            let channels = Channels {
-                first,
-                count: if kind == Kind::Parts {
-                    (all - first).min(lanes)
-                } else {
-                    lanes
-                },
-            };
+            let channels = Channels::from(first, lanes, all, kind);
             let targets = target[first..].as_mut_ptr();
             let mut sums = [zero; TILE];
             if taps.chunk.first > 0 {

@@ -43,9 +43,8 @@ pub(super) fn phases<'a, 'b, T: Real>(job: &'a Job<'b, T>) -> Option<[&'a Step<'
         })
     };
     let steps = [of([2, 2])?, of([2, 1])?, of([1, 2])?, of([1, 1])?];
-    let plain = job.epilogue.bias.is_none() && !job.epilogue.relu;
     let [tap, other] = single_taps(&steps);
-    (plain && tap == other && matches!(tap, 0 | 1)).then_some(steps)
+    (job.epilogue.is_none() && tap == other && matches!(tap, 0 | 1)).then_some(steps)
 }
 
 /// For the rows and the columns: which of two taps sees what the single one sees.

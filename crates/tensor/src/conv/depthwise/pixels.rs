@@ -141,6 +141,19 @@ pub(super) struct Channels {
     pub(super) count: usize,
 }
 
+impl Channels {
+    /// A vector of `lanes` channels from `first` on, of which there may be fewer among `all` if the
+    /// `kind` says so.
+    #[inline(always)]
+    pub(super) fn from(first: usize, lanes: usize, all: usize, kind: Kind) -> Self {
+        let count = match kind {
+            Kind::Whole | Kind::Edge => lanes,
+            Kind::Parts => (all - first).min(lanes),
+        };
+        Channels { first, count }
+    }
+}
+
 /// How pixels may be loaded; a constant in code that was inlined.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
