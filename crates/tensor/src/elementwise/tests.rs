@@ -81,6 +81,30 @@ fn long_rows_cross_block_borders() {
     }
 }
 
+/// A row that starts again and again, shorter and longer than the pieces that are computed at once.
+#[test]
+fn repeated_rows_start_again_at_each_block() {
+    for channels in [1, 2, 3, 7, 255, 256, 257, 511, 512, 513, 700] {
+        let rows = 40_000 / channels;
+        let x = Tensor::<f64>::linspace(0.0, 1.0, rows * channels)
+            .unwrap()
+            .reshape([rows, channels])
+            .unwrap();
+        let scale = Tensor::from_fn([channels], |at| at[0] as f64 - 3.0).unwrap();
+        let backwards = scale.flip(..).unwrap();
+        let scaled = &(&x * &scale) + &backwards;
+        let expected: Vec<f64> = x
+            .iter()
+            .enumerate()
+            .map(|(i, x)| {
+                let channel = i % channels;
+                x * (channel as f64 - 3.0) + ((channels - 1 - channel) as f64 - 3.0)
+            })
+            .collect();
+        assert_eq!(scaled.to_vec(), expected, "{channels} channels");
+    }
+}
+
 #[test]
 fn special_values_follow_ieee_and_numpy() {
     let inf = f64::INFINITY;

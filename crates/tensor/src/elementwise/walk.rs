@@ -109,6 +109,8 @@ struct Operand<'a, T: Element> {
     elements: &'a [T],
     /// How to walk a view; `None` if the elements lie in the order of the output.
     walk: Option<Walk<1>>,
+    /// After how many elements a short row starts again, as the channels of a scale do.
+    period: Option<usize>,
 }
 
 impl<'a, T: Element> Operand<'a, T> {
@@ -119,13 +121,19 @@ impl<'a, T: Element> Operand<'a, T> {
             return Ok(Operand {
                 elements,
                 walk: None,
+                period: None,
             });
         }
         let strides = tensor.broadcast_strides(operation, shape)?;
         let walk = Walk::new(shape, [&strides], [tensor.offset]);
+        let period = match (&walk.sizes[..], &walk.strides[..]) {
+            (&[_, size], &[[0], _]) if size <= PIECE / 2 => Some(size),
+            _ => None,
+        };
         Ok(Operand {
             elements: tensor.storage.as_slice(),
             walk: Some(walk),
+            period,
         })
     }
 
@@ -137,12 +145,31 @@ impl<'a, T: Element> Operand<'a, T> {
         let Some(walk) = &self.walk else {
             return &self.elements[start..start + len];
         };
+        let is_new = buffer.is_none();
         let buffer = buffer.get_or_insert_with(|| [T::default(); PIECE]);
-        walk.segments(start, len, |done, run, [offset], [stride]| {
-            let out = &mut buffer[done..done + run];
+        if let Some(period) = self.period {
+            if is_new {
+                self.lay_out(walk, 0, buffer);
+            }
+            return &buffer[start % period..][..len];
+        }
+        self.lay_out(walk, start, &mut buffer[..len]);
+        &buffer[..len]
+    }
+
+    /// The elements from `start` on, in a row.
+    fn lay_out(&self, walk: &Walk<1>, start: usize, row: &mut [T]) {
+        walk.segments(start, row.len(), |done, run, [offset], [stride]| {
+            let out = &mut row[done..done + run];
             match stride {
                 1 => out.copy_from_slice(&self.elements[offset..offset + run]),
                 0 => out.fill(self.elements[offset]),
+                -1 => {
+                    let backwards = self.elements[offset + 1 - run..=offset].iter().rev();
+                    for (out, &element) in out.iter_mut().zip(backwards) {
+                        *out = element;
+                    }
+                }
                 _ => {
                     let mut position = offset as isize;
                     for out in out {
@@ -152,12 +179,16 @@ impl<'a, T: Element> Operand<'a, T> {
                 }
             }
         });
-        &buffer[..len]
     }
 
     /// How many elements to take at a time.
     fn step(&self) -> usize {
-        if self.walk.is_some() { PIECE } else { BLOCK }
+        match (&self.walk, self.period) {
+            (None, _) => BLOCK,
+            (Some(_), None) => PIECE,
+            // The rest of a buffer is for pieces that begin within the row.
+            (Some(_), Some(period)) => PIECE - period,
+        }
     }
 }
 
@@ -169,21 +200,38 @@ pub(crate) fn unary<A: Element, B: Element>(
 ) -> Result<Tensor<B>> {
     let operand = Operand::new(operation, a, &a.shape, true)?;
     Tensor::build(operation, a.shape.clone(), |out| {
-        for_blocks(out, |start, out| {
-            let mut buffer = None;
-            let mut at = start;
-            for out in out.chunks_mut(operand.step()) {
-                let a = operand.piece(at, out.len(), &mut buffer);
-                out.iter_mut().zip(a).for_each(|(out, &a)| *out = f(a));
-                at += out.len();
-            }
-        });
+        for_blocks(
+            out,
+            #[inline(always)]
+            |start, out| {
+                // A copy of this block's own, whose captures no write to `out` can change.
+                let f = f;
+                let mut buffer = None;
+                let mut at = start;
+                for out in out.chunks_mut(operand.step()) {
+                    let a = operand.piece(at, out.len(), &mut buffer);
+                    for (out, &a) in out.iter_mut().zip(a) {
+                        *out = f(a);
+                    }
+                    at += out.len();
+                }
+            },
+        );
     })
 }
 
 /// `a = f(a)` for each element, in place.
 pub(crate) fn unary_in_place<T: Element>(a: &mut [T], f: impl Fn(T) -> T + Copy + Sync + Send) {
-    for_blocks(a, |_, a| a.iter_mut().for_each(|a| *a = f(*a)));
+    for_blocks(
+        a,
+        #[inline(always)]
+        |_, a| {
+            let f = f;
+            for a in a {
+                *a = f(*a);
+            }
+        },
+    );
 }
 
 /// `out = f(a, b)` for each element of the shape that both broadcast to.
@@ -203,18 +251,23 @@ pub(crate) fn binary<A: Element, B: Element, C: Element>(
     let right = Operand::new(operation, b, &shape, same)?;
     let step = left.step().min(right.step());
     Tensor::build(operation, shape, |out| {
-        for_blocks(out, |start, out| {
-            let (mut buffer_a, mut buffer_b) = (None, None);
-            let mut at = start;
-            for out in out.chunks_mut(step) {
-                let a = left.piece(at, out.len(), &mut buffer_a);
-                let b = right.piece(at, out.len(), &mut buffer_b);
-                for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                    *out = f(a, b);
+        for_blocks(
+            out,
+            #[inline(always)]
+            |start, out| {
+                let f = f;
+                let (mut buffer_a, mut buffer_b) = (None, None);
+                let mut at = start;
+                for out in out.chunks_mut(step) {
+                    let a = left.piece(at, out.len(), &mut buffer_a);
+                    let b = right.piece(at, out.len(), &mut buffer_b);
+                    for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                        *out = f(a, b);
+                    }
+                    at += out.len();
                 }
-                at += out.len();
-            }
-        });
+            },
+        );
     })
 }
 
@@ -235,20 +288,25 @@ pub(crate) fn ternary<A: Element, B: Element, C: Element, D: Element>(
     let third = Operand::new(operation, c, &shape, false)?;
     let step = first.step().min(second.step()).min(third.step());
     Tensor::build(operation, shape, |out| {
-        for_blocks(out, |start, out| {
-            let (mut buffer_a, mut buffer_b) = (None, None);
-            let mut buffer_c = None;
-            let mut at = start;
-            for out in out.chunks_mut(step) {
-                let a = first.piece(at, out.len(), &mut buffer_a);
-                let b = second.piece(at, out.len(), &mut buffer_b);
-                let c = third.piece(at, out.len(), &mut buffer_c);
-                for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
-                    *out = f(a, b, c);
+        for_blocks(
+            out,
+            #[inline(always)]
+            |start, out| {
+                let f = f;
+                let (mut buffer_a, mut buffer_b) = (None, None);
+                let mut buffer_c = None;
+                let mut at = start;
+                for out in out.chunks_mut(step) {
+                    let a = first.piece(at, out.len(), &mut buffer_a);
+                    let b = second.piece(at, out.len(), &mut buffer_b);
+                    let c = third.piece(at, out.len(), &mut buffer_c);
+                    for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
+                        *out = f(a, b, c);
+                    }
+                    at += out.len();
                 }
-                at += out.len();
-            }
-        });
+            },
+        );
     })
 }
 

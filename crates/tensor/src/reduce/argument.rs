@@ -55,13 +55,18 @@ impl<T: Number> Tensor<T> {
         let better = move |x: T, best: T| beats(x, best) || (x.is_nan() && !best.is_nan());
         let inner = rows.inner;
         Tensor::build(operation, shape, |out| {
-            rows.for_each(out, inner, |x, out| {
-                if inner == 1 {
-                    out[0] = first_best(x, better) as i64;
-                } else {
-                    each_best(x, out, better);
-                }
-            });
+            rows.for_each(
+                out,
+                inner,
+                #[inline(always)]
+                |x, out| {
+                    if inner == 1 {
+                        out[0] = first_best(x, better) as i64;
+                    } else {
+                        each_best(x, out, better);
+                    }
+                },
+            );
         })
     }
 }

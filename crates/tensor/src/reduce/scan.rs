@@ -67,23 +67,28 @@ impl<T: Number> Tensor<T> {
         let rows = Rows::new(operation, self, axis)?;
         let (slab, inner) = (rows.size * rows.inner, rows.inner);
         Tensor::build(operation, self.shape.clone(), |out| {
-            rows.for_each(out, slab, |x, out| {
-                if inner == 1 {
-                    let mut state = empty;
-                    for (out, &x) in out.iter_mut().zip(x) {
-                        state = take(state, x);
-                        *out = finish(state);
+            rows.for_each(
+                out,
+                slab,
+                #[inline(always)]
+                |x, out| {
+                    if inner == 1 {
+                        let mut state = empty;
+                        for (out, &x) in out.iter_mut().zip(x) {
+                            state = take(state, x);
+                            *out = finish(state);
+                        }
+                        return;
                     }
-                    return;
-                }
-                let mut states = vec![empty; inner];
-                for (out, x) in out.chunks_exact_mut(inner).zip(x.chunks_exact(inner)) {
-                    for ((out, state), &x) in out.iter_mut().zip(&mut states).zip(x) {
-                        *state = take(*state, x);
-                        *out = finish(*state);
+                    let mut states = vec![empty; inner];
+                    for (out, x) in out.chunks_exact_mut(inner).zip(x.chunks_exact(inner)) {
+                        for ((out, state), &x) in out.iter_mut().zip(&mut states).zip(x) {
+                            *state = take(*state, x);
+                            *out = finish(*state);
+                        }
                     }
-                }
-            });
+                },
+            );
         })
     }
 }

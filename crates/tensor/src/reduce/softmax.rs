@@ -24,6 +24,7 @@ impl<T: Float> Tensor<T> {
         self.along_axis(
             "softmax",
             axis,
+            #[inline(always)]
             |out, inner| {
                 let sums = exp_shifted(out, inner);
                 for row in out.chunks_exact_mut(inner) {
@@ -32,9 +33,12 @@ impl<T: Float> Tensor<T> {
                     }
                 }
             },
+            #[inline(always)]
             |out| {
                 let sum = exp_shifted_row(out);
-                out.iter_mut().for_each(|out| *out = *out / sum);
+                for out in out {
+                    *out = *out / sum;
+                }
             },
         )
     }
@@ -55,6 +59,7 @@ impl<T: Float> Tensor<T> {
         self.along_axis(
             "log_softmax",
             axis,
+            #[inline(always)]
             |out, inner| {
                 let largest = subtract_largest(out, inner);
                 let mut sums = largest;
@@ -64,18 +69,25 @@ impl<T: Float> Tensor<T> {
                         *sum += x.exp();
                     }
                 }
-                sums.iter_mut().for_each(|sum| *sum = sum.ln());
+                for sum in &mut sums {
+                    *sum = sum.ln();
+                }
                 for row in out.chunks_exact_mut(inner) {
                     for (out, &log) in row.iter_mut().zip(&sums) {
                         *out = *out - log;
                     }
                 }
             },
+            #[inline(always)]
             |out| {
                 let largest = largest_of(out);
-                out.iter_mut().for_each(|x| *x = *x - largest);
+                for x in out.iter_mut() {
+                    *x = *x - largest;
+                }
                 let log = sum_of(out, T::exp).ln();
-                out.iter_mut().for_each(|x| *x = *x - log);
+                for x in out {
+                    *x = *x - log;
+                }
             },
         )
     }
@@ -92,14 +104,19 @@ impl<T: Float> Tensor<T> {
         let cut = Rows::new(operation, self, axis)?;
         let (slab, inner) = (cut.size * cut.inner, cut.inner);
         Tensor::build(operation, self.shape.clone(), |out| {
-            cut.for_each(out, slab, |x, out| {
-                out.copy_from_slice(x);
-                if inner == 1 {
-                    row(out);
-                } else {
-                    rows(out, inner);
-                }
-            });
+            cut.for_each(
+                out,
+                slab,
+                #[inline(always)]
+                |x, out| {
+                    out.copy_from_slice(x);
+                    if inner == 1 {
+                        row(out);
+                    } else {
+                        rows(out, inner);
+                    }
+                },
+            );
         })
     }
 }
