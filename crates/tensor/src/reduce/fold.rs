@@ -2,12 +2,18 @@
 
 use std::marker::PhantomData;
 
+use super::softmax::{largest_of, sum_of};
 use crate::element::Number;
 use crate::float::Float;
 
 /// The most rows in one call of [`Fold::tile`]: so many elements are added in the element type
 /// before the sum moves on to a wider state, which bounds its relative error by 8 ulp.
 pub(super) const TILE_ROWS: usize = 16;
+
+/// Lanes of the widest tile.
+pub(super) const LANES: usize = 64;
+/// Lanes of a narrow tile: still whole vectors.
+const FEW_LANES: usize = 16;
 
 /// An associative computation over many elements.
 ///
@@ -25,6 +31,57 @@ pub(super) trait Fold<A>: Copy + Send + Sync {
 
     /// The state of both.
     fn join(&self, a: Self::State, b: Self::State) -> Self::State;
+
+    /// The state of neighbouring elements: lane by lane, then the lanes pairwise.
+    #[inline(always)]
+    fn slice(&self, source: &[A]) -> Self::State {
+        let mut few = [self.empty(); FEW_LANES];
+        let mut rest = source;
+        if source.len() >= 4 * LANES {
+            let mut lanes = [self.empty(); LANES];
+            rest = self.rows_of(source, &mut lanes);
+            self.halve(&mut lanes, FEW_LANES);
+            few.copy_from_slice(&lanes[..FEW_LANES]);
+        }
+        rest = self.rows_of(rest, &mut few);
+        let mut last = [self.empty()];
+        self.rows_of(rest, &mut last);
+        if rest.len() == source.len() {
+            return last[0];
+        }
+        self.halve(&mut few, 1);
+        self.join(few[0], last[0])
+    }
+
+    /// Takes all whole rows of `source` as wide as `states`, and returns what is left.
+    #[inline(always)]
+    fn rows_of<'a, const W: usize>(
+        &self,
+        source: &'a [A],
+        states: &mut [Self::State; W],
+    ) -> &'a [A] {
+        let mut starts = [0; TILE_ROWS];
+        for row in 0..TILE_ROWS {
+            starts[row] = row * W;
+        }
+        let (whole, rest) = source.split_at(source.len() / W * W);
+        for tile in whole.chunks(TILE_ROWS * W) {
+            self.tile(tile, &starts[..tile.len() / W], states);
+        }
+        rest
+    }
+
+    /// Joins the second half of `states` to the first, until `until` are left.
+    #[inline(always)]
+    fn halve(&self, states: &mut [Self::State], until: usize) {
+        let mut half = states.len() / 2;
+        while half >= until {
+            for i in 0..half {
+                states[i] = self.join(states[i], states[i + half]);
+            }
+            half /= 2;
+        }
+    }
 }
 
 /// A fold whose state takes one element at a time and has no wider form.
@@ -272,6 +329,49 @@ impl<T: Float> Fold<T> for ExpSum<T> {
         ExpSumState {
             largest,
             sum: rescaled(a) + rescaled(b),
+        }
+    }
+
+    /// Two passes: to join lanes costs two exponentials a lane, more than a short slice does.
+    #[inline(always)]
+    fn slice(&self, source: &[T]) -> ExpSumState<T> {
+        let largest = largest_of(source);
+        let shift = shift(largest);
+        let sum = sum_of(
+            source,
+            #[inline(always)]
+            |x| (x - shift).exp(),
+        );
+        ExpSumState {
+            largest,
+            sum: sum.to_f64(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wide tiles, narrow ones and single elements take each element once, whatever the length.
+    #[test]
+    fn slices_of_any_length_are_folded_whole() {
+        let numbers: Vec<i64> = (0..1200).map(|i| i * i % 1009).collect();
+        let largest = Plain {
+            empty: i64::MIN,
+            take: i64::max,
+            join: i64::max,
+        };
+        let sum = Plain {
+            empty: 0,
+            take: |a: i64, b: i64| a + b,
+            join: |a, b| a + b,
+        };
+        for len in 0..numbers.len() {
+            let x = &numbers[..len];
+            assert_eq!(sum.slice(x), x.iter().sum::<i64>(), "{len}");
+            let expected = x.iter().copied().max().unwrap_or(i64::MIN);
+            assert_eq!(largest.slice(x), expected, "{len}");
         }
     }
 }

@@ -12,7 +12,7 @@
 
 use smallvec::SmallVec;
 
-use super::fold::{Fold, TILE_ROWS};
+use super::fold::{Fold, LANES, TILE_ROWS};
 use crate::element::Element;
 use crate::error::Result;
 use crate::parallel::Par;
@@ -22,8 +22,6 @@ use crate::tensor::Tensor;
 
 /// Elements in a block of work.
 const BLOCK: usize = 64 * 1024;
-/// Lanes of the widest tile.
-const LANES: usize = 64;
 /// Columns that one block of rows spans at most: their states stay in the first-level cache.
 const COLUMNS: usize = 512;
 /// Rows in a block: enough that states are few beside elements, and few enough for `f64` sums.
@@ -526,44 +524,12 @@ fn fold_run<A: Element, F: Fold<A>>(
     total.unwrap_or(fold.empty())
 }
 
-/// Folds neighbouring elements with this machine's vectors: lane by lane, then the lanes pairwise.
+/// Folds neighbouring elements with this machine's vectors.
 #[inline(never)]
 fn fold_slice<A: Element, F: Fold<A>>(fold: F, source: &[A]) -> F::State {
     vectorize(
         Level::best(),
         #[inline(always)]
-        || {
-            if source.len() >= 4 * LANES {
-                fold_slice_by::<A, F, LANES>(fold, source)
-            } else {
-                fold_slice_by::<A, F, 16>(fold, source)
-            }
-        },
+        || fold.slice(source),
     )
-}
-
-#[inline(always)]
-fn fold_slice_by<A: Element, F: Fold<A>, const W: usize>(fold: F, source: &[A]) -> F::State {
-    let rows: [usize; TILE_ROWS] = std::array::from_fn(|row| row * W);
-    let singles: [usize; TILE_ROWS] = std::array::from_fn(|row| row);
-    let mut lanes = [fold.empty(); W];
-    let whole = source.len() / W * W;
-    for tile in source[..whole].chunks(TILE_ROWS * W) {
-        fold.tile(tile, &rows[..tile.len() / W], &mut lanes);
-    }
-    let mut rest = [fold.empty()];
-    for tile in source[whole..].chunks(TILE_ROWS) {
-        fold.tile(tile, &singles[..tile.len()], &mut rest);
-    }
-    if whole > 0 {
-        let mut half = W / 2;
-        while half > 0 {
-            for i in 0..half {
-                lanes[i] = fold.join(lanes[i], lanes[i + half]);
-            }
-            half /= 2;
-        }
-        rest[0] = fold.join(lanes[0], rest[0]);
-    }
-    rest[0]
 }
