@@ -5,16 +5,16 @@
 use std::ops::Neg;
 
 use crate::element::Number;
-use crate::elementwise::exponentials;
 use crate::elementwise::special::polygamma;
+use crate::elementwise::{error_function, exponentials};
 use crate::instances::Compiled;
 use crate::simd::Real;
 
 /// `f32` or `f64`: the types with arithmetic kernels and gradients.
 ///
-/// Of `f32`, `exp` and `ln` are right to 1.5 units of the last place, `exp_m1` to 2.5 and `tanh` to 3,
-/// with the same bits on every machine; the other functions are those of the standard library and of
-/// `libm`.
+/// Of `f32`, `exp` and `ln` are right to 1.5 units of the last place, `ln_1p` and `erf` to 2,
+/// `exp_m1` to 2.5, `tanh` to 3 and `erfc` to 4, with the same bits on every machine; the other
+/// functions are those of the standard library and of `libm`.
 pub trait Float: Number + Real + Compiled + Neg<Output = Self> {
     /// Distance from 1 to the next larger value.
     const EPSILON: Self;
@@ -130,5 +130,5 @@ macro_rules! float {
     )* };
 }
 
-float!(f32, libm::erff, libm::erfcf, libm::lgammaf, [exp exp_m1 ln ln_1p tanh] from exponentials);
+float!(f32, error_function::erf, error_function::erfc, libm::lgammaf, [exp exp_m1 ln ln_1p tanh] from exponentials);
 float!(f64, libm::erf, libm::erfc, libm::lgamma, [exp exp_m1 ln ln_1p tanh] from f64);

@@ -37,7 +37,7 @@ fn powers_of_two(n: f32) -> [f32; 2] {
 
 /// `x`, or the bound that it is beyond; NaN stays.
 #[inline(always)]
-fn within(low: f32, high: f32, x: f32) -> f32 {
+pub(super) fn within(low: f32, high: f32, x: f32) -> f32 {
     let x = if x < low { low } else { x };
     if x > high { high } else { x }
 }
@@ -121,11 +121,16 @@ pub(crate) fn ln_1p(x: f32) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// The largest error in units of the last place of the true result, over numbers of all sizes.
-    fn worst(function: fn(f32) -> f32, truth: fn(f64) -> f64, from: f32, to: f32) -> (f64, f32) {
+    pub(crate) fn worst(
+        function: fn(f32) -> f32,
+        truth: fn(f64) -> f64,
+        from: f32,
+        to: f32,
+    ) -> (f64, f32) {
         let mut worst = (0.0, 0.0);
         for bits in (0..=u32::MAX).step_by(1009) {
             let x = f32::from_bits(bits);

@@ -3,6 +3,7 @@
 mod arithmetic;
 mod catalogue;
 mod compare;
+pub(crate) mod error_function;
 pub(crate) mod exponentials;
 mod operators;
 pub(crate) mod special;
