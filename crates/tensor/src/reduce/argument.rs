@@ -52,7 +52,6 @@ impl<T: Number> Tensor<T> {
         if rows.size == 0 && !shape.contains(&0) {
             return Err(no_elements(operation, &self.shape));
         }
-        let better = move |x: T, best: T| beats(x, best) || (x.is_nan() && !best.is_nan());
         let inner = rows.inner;
         Tensor::build(operation, shape, |out| {
             rows.for_each(
@@ -61,9 +60,9 @@ impl<T: Number> Tensor<T> {
                 #[inline(always)]
                 |x, out| {
                     if inner == 1 {
-                        out[0] = first_best(x, better) as i64;
+                        out[0] = first_best(x, beats) as i64;
                     } else {
-                        each_best(x, out, better);
+                        each_best(x, out, beats);
                     }
                 },
             );
@@ -71,9 +70,16 @@ impl<T: Number> Tensor<T> {
     }
 }
 
+/// Whether `x` is chosen before `best`: NaN comes before all numbers.
+#[inline(always)]
+fn is_better<T: Number>(beats: impl Fn(T, T) -> bool, x: T, best: T) -> bool {
+    // Without short cuts, which would be branches.
+    beats(x, best) | (x.is_nan() & !best.is_nan())
+}
+
 /// The first position that no other is better than.
 #[inline(always)]
-fn first_best<T: Number>(x: &[T], better: impl Fn(T, T) -> bool) -> usize {
+fn first_best<T: Number>(x: &[T], beats: impl Fn(T, T) -> bool + Copy) -> usize {
     const LANES: usize = 16;
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut best = x[0];
@@ -81,7 +87,7 @@ fn first_best<T: Number>(x: &[T], better: impl Fn(T, T) -> bool) -> usize {
         let mut lanes = *first;
         for chunk in chunks {
             for i in 0..LANES {
-                lanes[i] = if better(chunk[i], lanes[i]) {
+                lanes[i] = if is_better(beats, chunk[i], lanes[i]) {
                     chunk[i]
                 } else {
                     lanes[i]
@@ -90,27 +96,40 @@ fn first_best<T: Number>(x: &[T], better: impl Fn(T, T) -> bool) -> usize {
         }
         best = lanes[0];
         for &lane in &lanes {
-            best = if better(lane, best) { lane } else { best };
+            best = if is_better(beats, lane, best) {
+                lane
+            } else {
+                best
+            };
         }
     }
     for &x in rest {
-        best = if better(x, best) { x } else { best };
+        best = if is_better(beats, x, best) { x } else { best };
     }
-    let found = x
-        .iter()
-        .position(|&x| x == best || (x.is_nan() && best.is_nan()));
-    found.unwrap_or(0)
+    let is_best = |&x: &T| (x == best) | (x.is_nan() & best.is_nan());
+    let mut before = 0;
+    for chunk in chunks {
+        let mut found = false;
+        for i in 0..LANES {
+            found |= is_best(&chunk[i]);
+        }
+        if found {
+            break;
+        }
+        before += LANES;
+    }
+    before + x[before..].iter().position(is_best).unwrap_or(0)
 }
 
 /// [`first_best`] of each column of the rows of `x`.
 #[inline(always)]
-fn each_best<T: Number>(x: &[T], out: &mut [i64], better: impl Fn(T, T) -> bool) {
+fn each_best<T: Number>(x: &[T], out: &mut [i64], beats: impl Fn(T, T) -> bool + Copy) {
     let inner = out.len();
     let mut best = x[..inner].to_vec();
     out.fill(0);
     for (row, x) in x.chunks_exact(inner).enumerate().skip(1) {
         for ((best, out), &x) in best.iter_mut().zip(out.iter_mut()).zip(x) {
-            let wins = better(x, *best);
+            let wins = is_better(beats, x, *best);
             *best = if wins { x } else { *best };
             *out = if wins { row as i64 } else { *out };
         }
