@@ -17,6 +17,7 @@ mod join;
 mod linalg;
 mod machine;
 pub mod matmul;
+mod normalize;
 pub(crate) mod parallel;
 mod place;
 mod pool;

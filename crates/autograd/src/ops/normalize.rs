@@ -6,7 +6,7 @@ use crate::backward::{Backward, InputGradients};
 use crate::op::{Inputs, Op};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
-use crate::var::Var;
+use crate::var::{Var, keeps_nothing};
 
 impl<T: Float> Var<T> {
     /// `(x − mean) / √(variance + epsilon)` over `axes`, with the variance of a whole population.
@@ -32,19 +32,58 @@ impl<T: Float> Var<T> {
         .apply(&[self])
     }
 
-    /// Batch normalisation of `[…, channels]` as in training (Ioffe and Szegedy, 2015):
-    /// [`Var::standardize`] over all axes but the last, times `scale`, plus `shift`, both
-    /// `[channels]`.
+    /// The gradient of [`Var::standardize`] with respect to its input `self`; `gradient` is that of its
+    /// output. Derivatives: by `gradient`, itself, as the map is symmetric; by the input, a formula
+    /// in both.
     ///
     /// # Errors
-    /// If there is no axis, or `scale` or `shift` do not broadcast.
+    /// As [`Tensor::standardize_gradient`].
+    #[track_caller]
+    pub fn standardize_gradient(
+        &self,
+        gradient: &Var<T>,
+        axes: impl Into<Axes>,
+        epsilon: f64,
+    ) -> Result<Var<T>> {
+        StandardizeGradient {
+            axes: axes.into(),
+            epsilon,
+        }
+        .apply(&[self, gradient])
+    }
+
+    /// `standardize(x) · scale + shift` in one pass, where `scale` and `shift` have the shape of the
+    /// last axes. Derivatives: those of its parts. Saves input and scale.
+    ///
+    /// # Errors
+    /// As [`Tensor::normalize`].
+    #[track_caller]
+    pub fn normalize(
+        &self,
+        axes: impl Into<Axes>,
+        epsilon: f64,
+        scale: &Var<T>,
+        shift: &Var<T>,
+    ) -> Result<Var<T>> {
+        Normalize {
+            axes: axes.into(),
+            epsilon,
+        }
+        .apply(&[self, scale, shift])
+    }
+
+    /// Batch normalisation of `[…, channels]` as in training (Ioffe and Szegedy, 2015):
+    /// [`Var::normalize`] over all axes but the last; `scale` and `shift` are `[channels]`.
+    ///
+    /// # Errors
+    /// If there is no axis, or `scale` or `shift` are not `[channels]`.
     #[track_caller]
     pub fn batch_norm(&self, scale: &Var<T>, shift: &Var<T>, epsilon: f64) -> Result<Var<T>> {
         let axes: Vec<isize> = match self.rank() {
             0 => return Err(Error::axis("batch_norm", "a single value has no channels")),
             rank => (0..rank as isize - 1).collect(),
         };
-        self.standardize(&axes[..], epsilon)?.mul(scale)?.add(shift)
+        self.normalize(&axes[..], epsilon, scale, shift)
     }
 
     /// Batch normalisation with known statistics, as in prediction:
@@ -66,23 +105,23 @@ impl<T: Float> Var<T> {
         self.mul(&factor)?.add(&term)
     }
 
-    /// Layer normalisation (Ba et al., 2016): [`Var::standardize`] over the last axis, times
-    /// `scale`, plus `shift`.
+    /// Layer normalisation (Ba et al., 2016): [`Var::normalize`] over the last axis; `scale` and
+    /// `shift` are `[channels]`.
     ///
     /// # Errors
-    /// If there is no axis, or `scale` or `shift` do not broadcast.
+    /// If there is no axis, or `scale` or `shift` are not `[channels]`.
     #[track_caller]
     pub fn layer_norm(&self, scale: &Var<T>, shift: &Var<T>, epsilon: f64) -> Result<Var<T>> {
-        self.standardize(-1, epsilon)?.mul(scale)?.add(shift)
+        self.normalize(-1, epsilon, scale, shift)
     }
 
-    /// Group normalisation of `[batch, …, channels]` (Wu and He, 2018): [`Var::standardize`] over
-    /// all but the batch and groups of neighbouring channels, times `scale`, plus `shift`, both
-    /// `[channels]`. As many groups as channels are instance normalisation.
+    /// Group normalisation of `[batch, …, channels]` (Wu and He, 2018): [`Var::normalize`] over
+    /// all but the batch and groups of neighbouring channels; `scale` and `shift` are `[channels]`.
+    /// As many groups as channels are instance normalisation.
     ///
     /// # Errors
     /// If there are fewer than two axes, `groups` does not divide the channels, or `scale` or
-    /// `shift` do not broadcast.
+    /// `shift` are not `[channels]`.
     #[track_caller]
     pub fn group_norm(
         &self,
@@ -108,11 +147,10 @@ impl<T: Float> Var<T> {
         // All but the batch, in front, and the groups, last but one.
         let last = grouped.rank() as isize - 1;
         let axes: Vec<isize> = (1..=last).filter(|&axis| axis != last - 1).collect();
+        let of_groups = |values: &Var<T>| values.reshape([groups, channels / groups]);
         self.reshape(grouped)?
-            .standardize(&axes[..], epsilon)?
-            .reshape(self.shape())?
-            .mul(scale)?
-            .add(shift)
+            .normalize(&axes[..], epsilon, &of_groups(scale)?, &of_groups(shift)?)?
+            .reshape(self.shape())
     }
 }
 
@@ -127,13 +165,7 @@ impl<T: Float> Op<T> for Standardize {
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x] = inputs.exactly()?;
-        let axes = keepdims(self.axes.clone());
-        let mean = x.mean(axes.clone())?;
-        let epsilon = T::constant(self.epsilon);
-        let scale = x
-            .var(axes, 0)?
-            .map(move |variance| T::ONE / (variance + epsilon).sqrt());
-        x.sub(&mean)?.mul(&scale)
+        x.standardize(self.axes.clone(), self.epsilon)
     }
     fn saves(&self) -> Saves {
         Saves::INPUTS
@@ -141,15 +173,101 @@ impl<T: Float> Op<T> for Standardize {
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients().of(0, || {
             let x = at.input(0)?;
-            let axes = || keepdims(self.axes.clone());
-            let scale = x.var(axes(), 0)?.shift(self.epsilon).rsqrt();
-            let y = x.sub(&x.mean(axes())?)?.mul(&scale)?;
-            let slope = dy.mul(&y)?.mean(axes())?;
-            dy.sub(&dy.mean(axes())?)?.sub(&y.mul(&slope)?)?.mul(&scale)
+            x.standardize_gradient(dy, self.axes.clone(), self.epsilon)
         })
     }
     fn flops(&self, _inputs: &[&Shape], output: &Shape) -> u64 {
         6 * output.elements() as u64
+    }
+}
+
+struct StandardizeGradient {
+    axes: Axes,
+    epsilon: f64,
+}
+
+impl<T: Float> Op<T> for StandardizeGradient {
+    fn name(&self) -> &str {
+        "standardize_gradient"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x, dy] = inputs.exactly()?;
+        x.standardize_gradient(dy, self.axes.clone(), self.epsilon)
+    }
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+    /// With `s = 1 / √(variance + epsilon)`, `y = standardize(x)` and `G(v)` for this gradient of `v`,
+    /// `Σ ddx · G(dy) = n · s · (cov(ddx, dy) − mean(ddx · y) · mean(dy · y))`, where
+    /// `∂s/∂x = −s² · y / n` and `∂(n · mean(v · y))/∂x = G(v)`.
+    fn vjp(&self, at: &Backward<'_, T>, ddx: &Var<T>) -> Result<InputGradients<T>> {
+        let [x, dy] = at.inputs()?;
+        let gradient = |of: &Var<T>| x.standardize_gradient(of, self.axes.clone(), self.epsilon);
+        at.gradients()
+            .of(0, || {
+                let axes = || keepdims(self.axes.clone());
+                let y = x.standardize(self.axes.clone(), self.epsilon)?;
+                let scale = x.var(axes(), 0)?.shift(self.epsilon).rsqrt();
+                let slope = dy.mul(&y)?.mean(axes())?;
+                let slope_of_ddx = ddx.mul(&y)?.mean(axes())?;
+                let covariance = ddx
+                    .mul(&dy)?
+                    .mean(axes())?
+                    .sub(&ddx.mean(axes())?.mul(&dy.mean(axes())?)?)?;
+                let along_y = covariance.sub(&slope_of_ddx.mul(&slope)?)?.mul(&scale)?;
+                let others = gradient(ddx)?
+                    .mul(&slope)?
+                    .add(&gradient(&dy)?.mul(&slope_of_ddx)?)?;
+                Ok(y.mul(&along_y)?.add(&others)?.mul(&scale)?.neg())
+            })?
+            .of(1, || gradient(ddx))
+    }
+    fn flops(&self, _inputs: &[&Shape], output: &Shape) -> u64 {
+        10 * output.elements() as u64
+    }
+}
+
+struct Normalize {
+    axes: Axes,
+    epsilon: f64,
+}
+
+impl<T: Float> Op<T> for Normalize {
+    fn name(&self) -> &str {
+        "normalize"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [x, scale, shift] = inputs.exactly()?;
+        x.normalize(self.axes.clone(), self.epsilon, scale, shift)
+    }
+    fn saves(&self) -> Saves {
+        Saves::input(0) | Saves::input(1)
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        let (x, scale) = (at.input(0)?, at.input(1)?);
+        if at.wants(0) && keeps_nothing(&[&x, &scale, dy]) {
+            let [dx, dscale, dshift] = x
+                .value()
+                .normalize_gradients(dy.value(), self.axes.clone(), self.epsilon, scale.value())?
+                .map(Var::from);
+            return at
+                .gradients()
+                .of(0, || Ok(dx))?
+                .of(1, || Ok(dscale))?
+                .of(2, || Ok(dshift));
+        }
+        at.gradients()
+            .of(0, || {
+                x.standardize_gradient(&dy.mul(&scale)?, self.axes.clone(), self.epsilon)
+            })?
+            .of(1, || {
+                let y = x.standardize(self.axes.clone(), self.epsilon)?;
+                dy.mul(&y)?.sum_to(scale.shape())
+            })?
+            .of(2, || dy.sum_to(scale.shape()))
+    }
+    fn flops(&self, _inputs: &[&Shape], output: &Shape) -> u64 {
+        8 * output.elements() as u64
     }
 }
 
@@ -165,6 +283,26 @@ pub(crate) fn entries() -> Vec<OpEntry> {
         .sample(&[&[3, 4]], |v| v[0].standardize(0, 1e-3))
         .distinct()
         .sample(&[&[2, 3, 2]], |v| v[0].standardize([1, 2], 0.1)),
+        OpEntry::new(
+            "standardize_gradient",
+            "the gradient of `standardize`, from `x` and `dy`",
+            "itself by `dy`; by `x`, `−s (y s (cov(ddx, dy) − mean(ddx y) mean(dy y)) + mean(dy y) G(ddx) + mean(ddx y) G(dy))`",
+        )
+        .sample(&[&[3, 4], &[3, 4]], |v| {
+            v[0].standardize_gradient(&v[1], 0, 1e-3)
+        })
+        .distinct()
+        .sample(&[&[2, 3, 2], &[2, 3, 2]], |v| {
+            v[0].standardize_gradient(&v[1], [1, 2], 0.1)
+        }),
+        OpEntry::new(
+            "normalize",
+            "`standardize(x) · scale + shift`",
+            "as `standardize`; `dscale = Σ dy standardize(x)`, `dshift = Σ dy`",
+        )
+        .sample(&[&[3, 2, 2], &[2, 2], &[2, 2]], |v| {
+            v[0].normalize([0, 2], 0.1, &v[1], &v[2])
+        }),
         OpEntry::new(
             "batch_norm",
             "`standardize` over all axes but the last, `· scale + shift`",

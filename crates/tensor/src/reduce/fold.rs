@@ -8,7 +8,7 @@ use crate::float::Float;
 
 /// The most rows in one call of [`Fold::tile`]: so many elements are added in the element type
 /// before the sum moves on to a wider state, which bounds its relative error by 8 ulp.
-pub(super) const TILE_ROWS: usize = 16;
+pub(crate) const TILE_ROWS: usize = 16;
 
 /// Lanes of the widest tile.
 pub(super) const LANES: usize = 64;
@@ -19,7 +19,7 @@ const FEW_LANES: usize = 16;
 ///
 /// Work comes in tiles of a few rows, each row `W` neighbours in memory. Lane `i` of all rows
 /// enters state `i`, so that lanes are independent and the compiler turns them into vectors.
-pub(super) trait Fold<A>: Copy + Send + Sync {
+pub(crate) trait Fold<A>: Copy + Send + Sync {
     /// What is known about the elements so far.
     type State: Copy + Send + Sync;
 
@@ -163,19 +163,19 @@ impl<T: Number> Fold<T> for WideSum {
 /// (1979)](http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf): as stable as
 /// two passes, with one pass over memory.
 #[derive(Clone, Copy)]
-pub(super) struct Moments<T>(PhantomData<T>);
+pub(crate) struct Moments<T>(PhantomData<T>);
 
 impl<T> Moments<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Moments(PhantomData)
     }
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    pub(super) count: f64,
-    pub(super) mean: f64,
-    pub(super) squares: f64,
+pub(crate) struct Moment {
+    pub(crate) count: f64,
+    pub(crate) mean: f64,
+    pub(crate) squares: f64,
 }
 
 impl<T: Float> Fold<T> for Moments<T> {
@@ -232,7 +232,7 @@ impl<T: Float> Fold<T> for Moments<T> {
 }
 
 #[inline(always)]
-fn join_moments(a: Moment, b: Moment) -> Moment {
+pub(crate) fn join_moments(a: Moment, b: Moment) -> Moment {
     let count = a.count + b.count;
     // No elements on either side: every share is 0.
     let share = b.count / count.max(1.0);

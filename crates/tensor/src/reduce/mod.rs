@@ -14,6 +14,10 @@ mod softmax;
 mod statistics;
 mod walk;
 
+pub(crate) use fold::{Moment, Moments, TILE_ROWS, join_moments};
+pub(crate) use softmax::sum_of;
+pub(crate) use walk::fold_columns;
+
 #[cfg(test)]
 mod tests;
 

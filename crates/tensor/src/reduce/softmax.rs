@@ -132,7 +132,7 @@ pub(super) fn largest_of<T: Float>(x: &[T]) -> T {
 
 /// `Σ f(x)`: piece by piece in the element type, from piece to piece in `f64`.
 #[inline(always)]
-pub(super) fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> T + Copy) -> T {
+pub(crate) fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> T + Copy) -> T {
     let mut sum = 0.0;
     // Not `map` and `sum`, which may not be inlined, and are then not compiled for vectors.
     for piece in x.chunks(16 * LANES) {

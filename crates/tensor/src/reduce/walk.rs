@@ -56,6 +56,26 @@ pub(super) fn reduce<A: Element, B: Element, F: Fold<A>>(
     layout.arranged(operation, results, shape, &mask, axes.keeps_dims())
 }
 
+/// The fold of each column of `outer` blocks of `rows`, which lie in a row.
+pub(crate) fn fold_columns<A: Element, F: Fold<A>>(
+    x: &[A],
+    [outer, rows, columns]: [usize; 3],
+    fold: F,
+) -> Vec<F::State> {
+    let mut states = vec![fold.empty(); outer * columns];
+    if !x.is_empty() {
+        let layout = Layout {
+            kept: Steps::from_slice(&[(outer, rows * columns)]),
+            reduced: Steps::from_slice(&[(rows, columns)]),
+            columns: (columns > 1).then_some(columns),
+            offset: 0,
+            order: SmallVec::new(),
+        };
+        layout.run(x, fold, |state| state, &mut states);
+    }
+    states
+}
+
 /// A view's axes in the order of memory.
 struct Layout {
     /// Kept axes, outermost first, without the `columns`.
@@ -182,7 +202,7 @@ impl Layout {
         Ok(out)
     }
 
-    fn run<A: Element, B: Element, F: Fold<A>>(
+    fn run<A: Element, B: Copy + Send + Sync, F: Fold<A>>(
         &self,
         source: &[A],
         fold: F,
@@ -196,7 +216,7 @@ impl Layout {
     }
 
     /// Rows of `columns` neighbours, folded lane by lane.
-    fn run_columns<A: Element, B: Element, F: Fold<A>>(
+    fn run_columns<A: Element, B: Copy + Send + Sync, F: Fold<A>>(
         &self,
         source: &[A],
         columns: usize,
@@ -259,7 +279,7 @@ impl Layout {
     }
 
     /// Each result from a run of elements of its own.
-    fn run_runs<A: Element, B: Element, F: Fold<A>>(
+    fn run_runs<A: Element, B: Copy + Send + Sync, F: Fold<A>>(
         &self,
         source: &[A],
         fold: F,
