@@ -127,6 +127,7 @@ impl<'a, T: Element> Operand<'a, T> {
         let strides = tensor.broadcast_strides(operation, shape)?;
         let walk = Walk::new(shape, [&strides], [tensor.offset]);
         let period = match (&walk.sizes[..], &walk.strides[..]) {
+            (_, &[[0]]) => Some(1),
             (&[_, size], &[[0], _]) if size <= PIECE / 2 => Some(size),
             _ => None,
         };
@@ -187,7 +188,7 @@ impl<'a, T: Element> Operand<'a, T> {
             (None, _) => BLOCK,
             (Some(_), None) => PIECE,
             // The rest of a buffer is for pieces that begin within the row.
-            (Some(_), Some(period)) => PIECE - period,
+            (Some(_), Some(period)) => PIECE + 1 - period,
         }
     }
 }
