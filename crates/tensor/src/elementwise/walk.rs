@@ -10,7 +10,7 @@ use crate::element::Element;
 use crate::error::Result;
 use crate::parallel::{BLOCK, Par};
 use crate::shape::{Shape, Strides};
-use crate::simd::{Level, vectorize_to_avx2};
+use crate::simd::{Level, vectorize, vectorize_to_avx2};
 use crate::tensor::Tensor;
 
 /// The joint iteration space of `N` inputs under one shape.
@@ -201,7 +201,7 @@ pub(crate) fn unary<A: Element, B: Element>(
 ) -> Result<Tensor<B>> {
     let operand = Operand::new(operation, a, &a.shape, true)?;
     Tensor::build(operation, a.shape.clone(), |out| {
-        for_blocks(
+        for_wide_blocks(
             out,
             #[inline(always)]
             |start, out| {
@@ -223,7 +223,7 @@ pub(crate) fn unary<A: Element, B: Element>(
 
 /// `a = f(a)` for each element, in place.
 pub(crate) fn unary_in_place<T: Element>(a: &mut [T], f: impl Fn(T) -> T + Copy + Sync + Send) {
-    for_blocks(
+    for_wide_blocks(
         a,
         #[inline(always)]
         |_, a| {
@@ -313,12 +313,21 @@ pub(crate) fn ternary<A: Element, B: Element, C: Element, D: Element>(
 
 /// Runs `body(start, block)` over fixed blocks of `out`, on threads, with this machine's vectors.
 ///
-/// AVX2 at most: these loops wait for memory, and a third copy of each would only make builds
-/// longer.
-pub(crate) fn for_blocks<T: Send>(
-    out: &mut [T],
-    body: impl Fn(usize, &mut [T]) + Copy + Sync + Send,
-) {
+/// Pays for functions of one operand alone, many of which compute more than they wait for memory.
+fn for_wide_blocks<T: Send>(out: &mut [T], body: impl Fn(usize, &mut [T]) + Copy + Sync + Send) {
+    let level = Level::best();
+    Par::Threads.for_chunks(out, BLOCK, |block, out| {
+        vectorize(
+            level,
+            #[inline(always)]
+            || body(block * BLOCK, out),
+        );
+    });
+}
+
+/// [`for_wide_blocks`] with vectors of AVX2 at most: arithmetic waits for memory, and a third copy
+/// of each loop would only make builds longer.
+fn for_blocks<T: Send>(out: &mut [T], body: impl Fn(usize, &mut [T]) + Copy + Sync + Send) {
     let level = Level::best();
     Par::Threads.for_chunks(out, BLOCK, |block, out| {
         vectorize_to_avx2(
