@@ -185,6 +185,37 @@ fn every_catalogue_entry_passes_first_and_second_order_and_its_reference() {
     }
 }
 
+/// Gradients that are not recorded take one pass where a derivative has many steps.
+#[test]
+fn gradients_in_one_pass_are_those_of_the_steps() {
+    let special = [
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        0.0,
+        -0.0,
+        3.0,
+        -3.0,
+    ];
+    let many = Tensor::<f64>::linspace(-7.0, 7.0, 20_001).unwrap();
+    let values: Vec<f64> = many.iter().chain(special).collect();
+    let values = Tensor::from_vec(values, [20_008]).unwrap();
+    let weights = values.map(|x| if x.is_finite() { (x * 31.0).cos() } else { 1.0 });
+    for entry in catalogue() {
+        let tape = Tape::new();
+        let x = tape.variable(values.clone());
+        let loss = (entry.function)(&x).mul(&Var::constant(weights.clone()));
+        let loss = loss.unwrap().sum(..).unwrap();
+        let steps = loss.reverse().create_graph().run().unwrap();
+        let steps = steps.var(&x).unwrap().into_value();
+        let found = loss.backward().unwrap().of(&x).unwrap().clone();
+        for (x, (a, b)) in values.iter().zip(steps.iter().zip(found.iter())) {
+            let same = (a - b).abs() <= 1e-15 || a == b || a.is_nan() && b.is_nan();
+            assert!(same, "{} at {x}: {a} by steps, {b} in one pass", entry.name);
+        }
+    }
+}
+
 /// A wrong derivative on purpose.
 fn wrong(derivative: impl Fn(&Var<f64>, &Var<f64>) -> Var<f64> + Copy + 'static) -> Result<()> {
     gradcheck(

@@ -35,6 +35,8 @@ pub use conv::{
     conv_statistics,
 };
 pub use element::{DType, Element, Number};
+#[doc(hidden)]
+pub use elementwise::catalogue::slopes;
 pub use error::{Error, ErrorKind, Result};
 pub use factored::Factored;
 pub use float::Float;

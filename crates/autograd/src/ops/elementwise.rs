@@ -3,13 +3,13 @@
 
 use std::ops::Range;
 
-use tensor::{Float, Result, Tensor, elementwise_catalogue};
+use tensor::{Float, Result, Tensor, elementwise_catalogue, slopes};
 
 use crate::backward::{Backward, InputGradients};
 use crate::op::{Inputs, Op, Rule};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
-use crate::var::{Var, unwrap};
+use crate::var::{Var, keeps_nothing, unwrap};
 
 /// One function of the catalogue, ready to record.
 struct Function<T: Float> {
@@ -17,7 +17,12 @@ struct Function<T: Float> {
     forward: fn(&Tensor<T>) -> Tensor<T>,
     saves: Saves,
     derivative: fn(&Backward<'_, T>) -> Result<Var<T>>,
+    /// The gradient in one pass, for those with derivatives of many steps.
+    in_one_pass: Option<InOnePass<T>>,
 }
+
+/// The gradient from what a function saves, the input or the output, and `dy`.
+type InOnePass<T> = fn(&Tensor<T>, &Tensor<T>) -> Result<Tensor<T>>;
 
 impl<T: Float> Rule<T> for Function<T> {
     fn name(&self) -> &'static str {
@@ -30,7 +35,18 @@ impl<T: Float> Rule<T> for Function<T> {
         self.saves
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
-        at.gradients().of(0, || dy.mul(&(self.derivative)(at)?))
+        at.gradients().of(0, || {
+            if let Some(in_one_pass) = self.in_one_pass {
+                let saved = match self.saves.has_output() {
+                    true => at.output()?,
+                    false => at.input(0)?,
+                };
+                if keeps_nothing(&[&saved, dy]) {
+                    return in_one_pass(saved.value(), dy.value()).map(Var::constant);
+                }
+            }
+            dy.mul(&(self.derivative)(at)?)
+        })
     }
 }
 
@@ -76,12 +92,23 @@ macro_rules! fetch {
     };
 }
 
+/// The function of the catalogue that computes a gradient in one pass, if there is one.
+macro_rules! in_one_pass {
+    ($name:ident) => {
+        None
+    };
+    ($name:ident $of:ident) => {
+        Some(slopes::$name)
+    };
+}
+
 macro_rules! var_methods {
     ($(
         $(#[doc = $doc:literal])*
         $name:ident($x:ident) -> $y:ident {
             forward: $forward:expr,
             derivative($($saved:ident),*): $derivative:expr,
+            $(slope($of:ident): $slope:expr,)?
             smooth_on: $smooth_on:expr,
             reference: $reference:expr $(,)?
         }
@@ -105,6 +132,7 @@ macro_rules! var_methods {
                                 $(let $saved = fetch!($saved, at);)*
                                 Ok($derivative)
                             },
+                            in_one_pass: in_one_pass!($name $($of)?),
                         } }
                         .apply(&[self]),
                     )

@@ -8,9 +8,11 @@
 //!
 //! In `forward`, `x` is one element (`T: Float`). In `derivative(…)`, the names in parentheses
 //! say what the reverse pass needs of the input `x` and the output `y`; both are tracked values.
+//! A derivative of many steps is given once more as `slope(…)`, of one element of `x` or `y`:
+//! gradients that nobody records are then computed in one pass.
 
-use super::walk::{binary, unary};
-use crate::error::{Error, Result};
+use super::walk::{unary, wide_binary};
+use crate::error::Result;
 use crate::float::Float;
 use crate::tensor::Tensor;
 
@@ -165,6 +167,7 @@ macro_rules! elementwise_catalogue {
             tanh(x) -> y {
                 forward: x.tanh(),
                 derivative(y): 1.0 - y * y,
+                slope(y): T::ONE - y * y,
                 smooth_on: [-3.0..3.0],
                 reference: |x: f64| 1.0 - 2.0 / ((2.0 * x).exp() + 1.0),
             }
@@ -193,6 +196,7 @@ macro_rules! elementwise_catalogue {
             sigmoid(x) -> y {
                 forward: T::ONE / (T::ONE + (-x).exp()),
                 derivative(y): y * (1.0 - y),
+                slope(y): y * (T::ONE - y),
                 smooth_on: [-6.0..6.0],
                 reference: |x: f64| 0.5 * (1.0 + (x / 2.0).tanh()),
             }
@@ -200,6 +204,7 @@ macro_rules! elementwise_catalogue {
             softplus(x) -> y {
                 forward: x.larger(T::ZERO) + (-x.magnitude()).exp().ln_1p(),
                 derivative(x): x.sigmoid(),
+                slope(x): T::ONE / (T::ONE + (-x).exp()),
                 smooth_on: [-6.0..6.0],
                 reference: |x: f64| (1.0 + x.exp()).ln(),
             }
@@ -209,6 +214,10 @@ macro_rules! elementwise_catalogue {
                 derivative(x): {
                     let s = x.sigmoid();
                     &s * (1.0 + x * (1.0 - &s))
+                },
+                slope(x): {
+                    let s = T::ONE / (T::ONE + (-x).exp());
+                    s * (T::ONE + x * (T::ONE - s))
                 },
                 smooth_on: [-6.0..6.0],
                 reference: |x: f64| x * 0.5 * (1.0 + (x / 2.0).tanh()),
@@ -279,6 +288,13 @@ macro_rules! elementwise_catalogue {
                     let density = (x * x * -0.5).exp() * (1.0 / std::f64::consts::TAU.sqrt());
                     distribution + x * density
                 },
+                slope(x): {
+                    let scaled = x * T::constant(-std::f64::consts::FRAC_1_SQRT_2);
+                    let distribution = scaled.erfc() * T::constant(0.5);
+                    let exponential = (x * x * T::constant(-0.5)).exp();
+                    let density = exponential * T::constant(1.0 / std::f64::consts::TAU.sqrt());
+                    distribution + x * density
+                },
                 smooth_on: [-4.0..4.0],
                 reference: |x: f64| 0.5 * x * (1.0 + tensor::Float::erf(x / 2f64.sqrt())),
             }
@@ -296,6 +312,14 @@ macro_rules! elementwise_catalogue {
                     let t = (x * (&square * 0.044715 + 1.0) * scale).tanh();
                     let slope = (&square * (3.0 * 0.044715) + 1.0) * scale;
                     (&t + 1.0) * 0.5 + x * (1.0 - &t * &t) * slope * 0.5
+                },
+                slope(x): {
+                    let scale = T::constant((2.0 / std::f64::consts::PI).sqrt());
+                    let square = x * x;
+                    let t = (x * (square * T::constant(0.044715) + T::ONE) * scale).tanh();
+                    let slope = (square * T::constant(3.0 * 0.044715) + T::ONE) * scale;
+                    let half = T::constant(0.5);
+                    (t + T::ONE) * half + x * (T::ONE - t * t) * slope * half
                 },
                 smooth_on: [-4.0..4.0],
                 reference: |x: f64| {
@@ -318,6 +342,10 @@ macro_rules! elementwise_catalogue {
                     let t = x.softplus().tanh();
                     &t + x * x.sigmoid() * (1.0 - &t * &t)
                 },
+                slope(x): {
+                    let t = (x.larger(T::ZERO) + (-x.magnitude()).exp().ln_1p()).tanh();
+                    t + x * (T::ONE / (T::ONE + (-x).exp())) * (T::ONE - t * t)
+                },
                 smooth_on: [-6.0..-0.1, 0.1..6.0],
                 reference: |x: f64| x * (1.0 + x.exp()).ln().tanh(),
             }
@@ -331,6 +359,12 @@ macro_rules! elementwise_catalogue {
                     // e⁰ instead of eˣ above 0: no overflow can meet the gradient of 0 there.
                     let below = x.masked_fill(&positive, T::ZERO)?.exp() * 1.758_099_340_847_376_8;
                     below.masked_fill(&positive, T::constant(1.050_700_987_355_480_5))?
+                },
+                slope(x): {
+                    let negative = if x > T::ZERO { T::ZERO } else { x };
+                    let below = negative.exp() * T::constant(1.758_099_340_847_376_8);
+                    // Not `x <= 0`: at NaN the derivative is that of positive numbers.
+                    if negative == x { below } else { T::constant(1.050_700_987_355_480_5) }
                 },
                 smooth_on: [-3.0..-0.1, 0.1..3.0],
                 reference: |x: f64| {
@@ -361,6 +395,14 @@ macro_rules! elementwise_catalogue {
                     let outside = x.value().abs().ge(&tensor::Tensor::scalar(T::constant(3.0)))?;
                     x.hardsigmoid() + x.masked_fill(&outside, T::ZERO)? * (1.0 / 6.0)
                 },
+                slope(x): {
+                    let three = T::constant(3.0);
+                    let line = (x + three) / T::constant(6.0);
+                    let sigmoid = if line < T::ZERO { T::ZERO } else { line };
+                    let sigmoid = if sigmoid > T::ONE { T::ONE } else { sigmoid };
+                    let inside = if x.magnitude() >= three { T::ZERO } else { x };
+                    sigmoid + inside * T::constant(1.0 / 6.0)
+                },
                 smooth_on: [-5.0..-3.1, -2.9..2.9, 3.1..5.0],
                 reference: |x: f64| x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
             }
@@ -375,6 +417,7 @@ macro_rules! tensor_methods {
         $name:ident($x:ident) -> $y:ident {
             forward: $forward:expr,
             derivative($($saved:ident),*): $derivative:expr,
+            $(slope($of:ident): $slope:expr,)?
             smooth_on: $smooth_on:expr,
             reference: $reference:expr $(,)?
         }
@@ -391,7 +434,14 @@ macro_rules! tensor_methods {
                     fn scalar<T: Float>($x: T) -> T {
                         $forward
                     }
-                    match unary(stringify!($name), self, scalar::<T>) {
+                    // A closure, since a function that is passed on by its name need not be inlined.
+                    let of_each = unary(
+                        stringify!($name),
+                        self,
+                        #[inline(always)]
+                        |x| scalar(x),
+                    );
+                    match of_each {
                         Ok(tensor) => tensor,
                         Err(error) => panic!("{error}"),
                     }
@@ -403,83 +453,42 @@ macro_rules! tensor_methods {
 
 elementwise_catalogue!(tensor_methods);
 
-/// Functions with parameters, and those whose derivative has a kernel of its own.
-impl<T: Float> Tensor<T> {
-    /// The rectifier `max(x, 0)`; NaN stays NaN.
-    ///
-    /// ```
-    /// use tensor::Tensor;
-    /// assert_eq!(Tensor::from([-1.0, 2.0]).relu().to_vec(), [0.0, 2.0]);
-    /// ```
-    ///
-    /// # Panics
-    /// If memory for the result cannot be allocated.
-    #[must_use]
-    #[track_caller]
-    pub fn relu(&self) -> Tensor<T> {
-        // `x < 0` is false for NaN, so NaN passes through.
-        self.map(|x| if x < T::ZERO { T::ZERO } else { x })
-    }
-
-    /// `self ^ exponent` with one exponent for all elements.
-    ///
-    /// # Panics
-    /// If memory for the result cannot be allocated.
-    #[must_use]
-    #[track_caller]
-    pub fn powf(&self, exponent: T) -> Tensor<T> {
-        self.map(move |x| x.powf(exponent))
-    }
-
-    /// `f` of each pair of elements, broadcast.
-    ///
-    /// ```
-    /// use tensor::Tensor;
-    /// let (a, b) = (Tensor::from([1.0, 5.0]), Tensor::scalar(3.0));
-    /// assert_eq!(a.zip_map(&b, |a: f64, b| (a - b).abs())?.to_vec(), [2.0, 2.0]);
-    /// # Ok::<(), tensor::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// If the shapes do not broadcast.
-    pub fn zip_map(
-        &self,
-        other: &Tensor<T>,
-        f: impl Fn(T, T) -> T + Copy + Sync + Send,
-    ) -> Result<Tensor<T>> {
-        binary("zip_map", self, other, f)
-    }
-
-    /// The derivative of order `order + 1` of `ln Γ`: the polygamma function.
-    ///
-    /// ```
-    /// use tensor::Tensor;
-    /// let y = Tensor::from([1.0_f64]).polygamma(1)?;
-    /// assert!((y[[0]] - std::f64::consts::PI.powi(2) / 6.0).abs() < 1e-15);
-    /// # Ok::<(), tensor::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// If `order` is above 100, where values exceed every floating-point number.
-    pub fn polygamma(&self, order: u32) -> Result<Tensor<T>> {
-        if order > 100 {
-            return Err(Error::value("polygamma", "the order is above 100").with("order", order));
+/// A function for each entry with a slope: `dy · slope`.
+macro_rules! slope_functions {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident($x:ident) -> $y:ident {
+            forward: $forward:expr,
+            derivative($($saved:ident),*): $derivative:expr,
+            $(slope($of:ident): $slope:expr,)?
+            smooth_on: $smooth_on:expr,
+            reference: $reference:expr $(,)?
         }
-        unary("polygamma", self, move |x| x.polygamma(order))
-    }
+    )*) => {
+        $($(
+            #[allow(missing_docs)]
+            pub fn $name<T: Float>($of: &Tensor<T>, dy: &Tensor<T>) -> Result<Tensor<T>> {
+                #[inline(always)]
+                fn chained<T: Float>($of: T, dy: T) -> T {
+                    dy * $slope
+                }
+                wide_binary(
+                    concat!(stringify!($name), "_gradient"),
+                    $of,
+                    dy,
+                    #[inline(always)]
+                    |x, dy| chained(x, dy),
+                )
+            }
+        )?)*
+    };
+}
 
-    /// `f` of each element.
-    ///
-    /// ```
-    /// use tensor::Tensor;
-    /// assert_eq!(Tensor::from([1.0, 4.0]).map(|x: f64| x + 0.5).to_vec(), [1.5, 4.5]);
-    /// ```
-    ///
-    /// # Panics
-    /// If memory for the result cannot be allocated.
-    #[must_use]
-    #[track_caller]
-    pub fn map(&self, f: impl Fn(T) -> T + Copy + Sync + Send) -> Tensor<T> {
-        unary("map", self, f).unwrap_or_else(|error| panic!("{error}"))
-    }
+/// The gradients of those functions of the catalogue that have a slope, from the input or the output
+/// and `dy`; for the `autograd` crate.
+#[doc(hidden)]
+pub mod slopes {
+    use super::{Float, Result, Tensor, wide_binary};
+
+    elementwise_catalogue!(slope_functions);
 }

@@ -1,10 +1,11 @@
 //! Elementwise operations: arithmetic, comparisons, and the catalogue of functions.
 
 mod arithmetic;
-mod catalogue;
+pub(crate) mod catalogue;
 mod compare;
 pub(crate) mod error_function;
 pub(crate) mod exponentials;
+mod functions;
 mod operators;
 pub(crate) mod special;
 pub(crate) mod walk;

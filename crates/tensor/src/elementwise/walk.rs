@@ -242,34 +242,70 @@ pub(crate) fn binary<A: Element, B: Element, C: Element>(
     b: &Tensor<B>,
     f: impl Fn(A, B) -> C + Copy + Sync + Send,
 ) -> Result<Tensor<C>> {
-    let same = a.shape == b.shape;
-    let shape = if same {
-        a.shape.clone()
-    } else {
-        a.shape.broadcast(operation, &b.shape)?
-    };
-    let left = Operand::new(operation, a, &shape, same)?;
-    let right = Operand::new(operation, b, &shape, same)?;
-    let step = left.step().min(right.step());
-    Tensor::build(operation, shape, |out| {
+    let pair = Pair::new(operation, a, b)?;
+    Tensor::build(operation, pair.shape.clone(), |out| {
         for_blocks(
             out,
             #[inline(always)]
-            |start, out| {
-                let f = f;
-                let (mut buffer_a, mut buffer_b) = (None, None);
-                let mut at = start;
-                for out in out.chunks_mut(step) {
-                    let a = left.piece(at, out.len(), &mut buffer_a);
-                    let b = right.piece(at, out.len(), &mut buffer_b);
-                    for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                        *out = f(a, b);
-                    }
-                    at += out.len();
-                }
-            },
+            |start, out| pair.block(start, out, f),
         );
     })
+}
+
+/// [`binary`] for functions that compute more than they wait for memory.
+pub(crate) fn wide_binary<T: Element>(
+    operation: &str,
+    a: &Tensor<T>,
+    b: &Tensor<T>,
+    f: impl Fn(T, T) -> T + Copy + Sync + Send,
+) -> Result<Tensor<T>> {
+    let pair = Pair::new(operation, a, b)?;
+    Tensor::build(operation, pair.shape.clone(), |out| {
+        for_wide_blocks(
+            out,
+            #[inline(always)]
+            |start, out| pair.block(start, out, f),
+        );
+    })
+}
+
+/// Two inputs under the shape that both broadcast to.
+struct Pair<'a, A: Element, B: Element> {
+    left: Operand<'a, A>,
+    right: Operand<'a, B>,
+    shape: Shape,
+}
+
+impl<'a, A: Element, B: Element> Pair<'a, A, B> {
+    fn new(operation: &str, a: &'a Tensor<A>, b: &'a Tensor<B>) -> Result<Self> {
+        let same = a.shape == b.shape;
+        let shape = if same {
+            a.shape.clone()
+        } else {
+            a.shape.broadcast(operation, &b.shape)?
+        };
+        Ok(Pair {
+            left: Operand::new(operation, a, &shape, same)?,
+            right: Operand::new(operation, b, &shape, same)?,
+            shape,
+        })
+    }
+
+    /// Elements from `start` on.
+    #[inline(always)]
+    fn block<C>(&self, start: usize, out: &mut [C], f: impl Fn(A, B) -> C) {
+        let step = self.left.step().min(self.right.step());
+        let (mut buffer_a, mut buffer_b) = (None, None);
+        let mut at = start;
+        for out in out.chunks_mut(step) {
+            let a = self.left.piece(at, out.len(), &mut buffer_a);
+            let b = self.right.piece(at, out.len(), &mut buffer_b);
+            for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                *out = f(a, b);
+            }
+            at += out.len();
+        }
+    }
 }
 
 /// `out = f(a, b, c)` for each element of the shape that all three broadcast to.
