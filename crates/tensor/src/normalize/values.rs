@@ -70,21 +70,18 @@ fn by_runs<T: Float>(
 #[inline(always)]
 pub(super) fn statistics_of_run<T: Float>(x: &[T], epsilon: f64) -> (T, T) {
     let count = x.len() as f64;
-    let mean = T::constant(
-        sum_of(
-            x,
-            #[inline(always)]
-            |x| x,
-        )
-        .to_f64()
-            / count,
+    let sum = sum_of(
+        x,
+        #[inline(always)]
+        |x| x,
     );
+    let mean = T::constant(sum / count);
     let squares = sum_of(
         x,
         #[inline(always)]
         |x| (x - mean) * (x - mean),
     );
-    (mean, inverse_deviation(squares.to_f64() / count, epsilon))
+    (mean, inverse_deviation(squares / count, epsilon))
 }
 
 /// All groups pass by, row after row.

@@ -104,7 +104,11 @@ impl<T: Float> Tensor<T> {
         let targets = targets.as_slice().unwrap_or_default();
         self.gradients(operation, |row, out, sum| {
             let targets = &targets[row * out.len()..][..out.len()];
-            let total = sum_of(targets, |y| y);
+            let total = T::constant(sum_of(
+                targets,
+                #[inline(always)]
+                |y| y,
+            ));
             for (out, &target) in out.iter_mut().zip(targets) {
                 *out = *out / sum * total - target;
             }
@@ -166,7 +170,12 @@ impl<T: Float> Tensor<T> {
                         for (i, (out, x)) in out.iter_mut().zip(x.chunks_exact(classes)).enumerate()
                         {
                             let largest = largest_of(x);
-                            let log = sum_of(x, |x| (x - largest).exp()).ln();
+                            let sum = sum_of(
+                                x,
+                                #[inline(always)]
+                                |x| (x - largest).exp(),
+                            );
+                            let log = T::constant(sum.ln());
                             *out = loss(chunk * some + i, x, largest, log);
                         }
                     },

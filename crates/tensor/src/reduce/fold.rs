@@ -124,7 +124,7 @@ where
     }
 }
 
-/// The sum of floating-point numbers: within a tile in their own type, from tile to tile in `f64`.
+/// The sum of floating-point numbers: few in their own type, the others in `f64`.
 #[derive(Clone, Copy)]
 pub(super) struct WideSum;
 
@@ -153,6 +153,16 @@ impl<T: Number> Fold<T> for WideSum {
     #[inline(always)]
     fn join(&self, a: f64, b: f64) -> f64 {
         a + b
+    }
+
+    /// One number comes of it, so lanes can join in the element type.
+    #[inline(always)]
+    fn slice(&self, source: &[T]) -> f64 {
+        sum_of(
+            source,
+            #[inline(always)]
+            |x| x,
+        )
     }
 }
 
@@ -342,10 +352,7 @@ impl<T: Float> Fold<T> for ExpSum<T> {
             #[inline(always)]
             |x| (x - shift).exp(),
         );
-        ExpSumState {
-            largest,
-            sum: sum.to_f64(),
-        }
+        ExpSumState { largest, sum }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Softmax and its logarithm along an axis.
 
 use super::rows::Rows;
+use crate::element::Number;
 use crate::error::Result;
 use crate::float::Float;
 use crate::tensor::Tensor;
@@ -84,7 +85,14 @@ impl<T: Float> Tensor<T> {
                 for x in out.iter_mut() {
                     *x = *x - largest;
                 }
-                let log = sum_of(out, T::exp).ln();
+                let log = T::constant(
+                    sum_of(
+                        out,
+                        #[inline(always)]
+                        |x| x.exp(),
+                    )
+                    .ln(),
+                );
                 for x in out {
                     *x = *x - log;
                 }
@@ -123,34 +131,61 @@ impl<T: Float> Tensor<T> {
 
 /// Lanes in which rows are folded; their sums join pairwise.
 const LANES: usize = 16;
+/// Lanes for long rows: so many that no join waits for the one before.
+const MANY_LANES: usize = 64;
 
 /// The largest element, NaN if there is one; −∞ of none.
 #[inline(always)]
 pub(super) fn largest_of<T: Float>(x: &[T]) -> T {
-    fold(x, T::LOWEST, |x| x, T::larger)
+    fold(
+        x,
+        T::LOWEST,
+        #[inline(always)]
+        |x| x,
+        #[inline(always)]
+        |a, b| T::larger(a, b),
+    )
 }
 
 /// `Σ f(x)`: piece by piece in the element type, from piece to piece in `f64`.
 #[inline(always)]
-pub(crate) fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> T + Copy) -> T {
+pub(crate) fn sum_of<T: Number>(x: &[T], f: impl Fn(T) -> T + Copy) -> f64 {
     let mut sum = 0.0;
     // Not `map` and `sum`, which may not be inlined, and are then not compiled for vectors.
-    for piece in x.chunks(16 * LANES) {
-        sum += fold(piece, T::ZERO, f, T::plus).to_f64();
+    for piece in x.chunks(16 * MANY_LANES) {
+        let joined = fold(
+            piece,
+            T::ZERO,
+            f,
+            #[inline(always)]
+            |a, b| T::plus(a, b),
+        );
+        sum += joined.to_f64();
     }
-    T::constant(sum)
+    sum
 }
 
 /// Joins `f` of all elements, lane by lane so that the compiler vectorises it.
 #[inline(always)]
-fn fold<T: Float>(x: &[T], empty: T, f: impl Fn(T) -> T, join: impl Fn(T, T) -> T) -> T {
+fn fold<T: Number>(x: &[T], empty: T, f: impl Fn(T) -> T, join: impl Fn(T, T) -> T) -> T {
     let mut lanes = [empty; LANES];
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    for chunk in chunks {
+    let mut rest = x;
+    if x.len() >= 2 * MANY_LANES {
+        let mut many = [empty; MANY_LANES];
+        let (chunks, after) = x.as_chunks();
+        fold_lanes(chunks, &mut many, &f, &join);
+        let (parts, _) = many.as_chunks::<LANES>();
         for i in 0..LANES {
-            lanes[i] = join(lanes[i], f(chunk[i]));
+            let [a, b] = [
+                join(parts[0][i], parts[1][i]),
+                join(parts[2][i], parts[3][i]),
+            ];
+            lanes[i] = join(a, b);
         }
+        rest = after;
     }
+    let (chunks, rest) = rest.as_chunks();
+    fold_lanes(chunks, &mut lanes, &f, &join);
     if let Some(padded) = padded(rest) {
         for i in 0..LANES {
             let joined = join(lanes[i], f(padded[i]));
@@ -167,10 +202,28 @@ fn fold<T: Float>(x: &[T], empty: T, f: impl Fn(T) -> T, join: impl Fn(T, T) -> 
     lanes[0]
 }
 
+/// Joins `f` of each chunk to `states`.
+#[inline(always)]
+fn fold_lanes<T: Copy, const W: usize>(
+    chunks: &[[T; W]],
+    states: &mut [T; W],
+    f: impl Fn(T) -> T,
+    join: impl Fn(T, T) -> T,
+) {
+    // A copy of the loop's own stays in registers.
+    let mut lanes = *states;
+    for chunk in chunks {
+        for i in 0..W {
+            lanes[i] = join(lanes[i], f(chunk[i]));
+        }
+    }
+    *states = lanes;
+}
+
 /// Fewer than [`LANES`] elements, and the first of them as often as is missing: rows of few classes
 /// are worth a vector, too.
 #[inline(always)]
-fn padded<T: Float>(x: &[T]) -> Option<[T; LANES]> {
+fn padded<T: Copy>(x: &[T]) -> Option<[T; LANES]> {
     let mut padded = [*x.first()?; LANES];
     for (padded, &x) in padded.iter_mut().zip(x) {
         *padded = x;
@@ -194,7 +247,11 @@ pub(super) fn exp_shifted_row<T: Float>(row: &mut [T]) -> T {
             *x = exponential;
         }
     }
-    sum_of(row, |x| x)
+    T::constant(sum_of(
+        row,
+        #[inline(always)]
+        |x| x,
+    ))
 }
 
 /// Subtracts from each column its largest element, and returns these.
