@@ -22,15 +22,20 @@ use crate::tensor::Tensor;
 /// # Ok::<(), tensor::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Factored<T: Float> {
-    shape: Shape,
-    parts: Parts<T>,
-}
+pub struct Factored<T: Float>(Parts<T>);
 
+/// Small as a tensor, since small gradients pass through many hands.
 #[derive(Clone, Debug)]
 enum Parts<T: Float> {
     Whole(Tensor<T>),
-    Product(Tensor<T>, Tensor<T>),
+    Product(Box<Product<T>>),
+}
+
+#[derive(Clone, Debug)]
+struct Product<T: Float> {
+    shape: Shape,
+    left: Tensor<T>,
+    right: Tensor<T>,
 }
 
 impl<T: Float> Factored<T> {
@@ -45,10 +50,9 @@ impl<T: Float> Factored<T> {
         if k != depth {
             return Err(unfit(&left, &right));
         }
-        Ok(Factored {
-            shape: Shape::from([m, n]),
-            parts: Parts::Product(left, right),
-        })
+        let shape = Shape::from([m, n]);
+        let product = Product { shape, left, right };
+        Ok(Factored(Parts::Product(Box::new(product))))
     }
 
     /// Whether a product of such factors is better left undone until it is used: it is larger than
@@ -70,12 +74,15 @@ impl<T: Float> Factored<T> {
 
     /// Whether it is a product that nobody has computed.
     pub fn is_product(&self) -> bool {
-        matches!(self.parts, Parts::Product(..))
+        matches!(self.0, Parts::Product(_))
     }
 
     /// Its shape.
     pub fn shape(&self) -> &Shape {
-        &self.shape
+        match &self.0 {
+            Parts::Whole(tensor) => &tensor.shape,
+            Parts::Product(product) => &product.shape,
+        }
     }
 
     /// The tensor; a product is computed now.
@@ -83,9 +90,9 @@ impl<T: Float> Factored<T> {
     /// # Errors
     /// If memory for a product cannot be had.
     pub fn into_tensor(self) -> Result<Tensor<T>> {
-        match self.parts {
+        match self.0 {
             Parts::Whole(tensor) => Ok(tensor),
-            Parts::Product(left, right) => left.matmul(&right),
+            Parts::Product(product) => product.left.matmul(&product.right),
         }
     }
 
@@ -95,22 +102,22 @@ impl<T: Float> Factored<T> {
         operation: &str,
         body: impl FnOnce(Rows<'_, T>) -> Result<R>,
     ) -> Result<R> {
-        match &self.parts {
+        match &self.0 {
             Parts::Whole(tensor) => {
                 let tensor = tensor.try_contiguous(operation)?;
                 body(Rows::Known(tensor.as_slice().unwrap_or_default()))
             }
-            Parts::Product(left, right) => body(Rows::Product(left.matrix()?, right.matrix()?)),
+            Parts::Product(product) => {
+                let [left, right] = [product.left.matrix()?, product.right.matrix()?];
+                body(Rows::Product(left, right))
+            }
         }
     }
 }
 
 impl<T: Float> From<Tensor<T>> for Factored<T> {
     fn from(tensor: Tensor<T>) -> Self {
-        Factored {
-            shape: tensor.shape.clone(),
-            parts: Parts::Whole(tensor),
-        }
+        Factored(Parts::Whole(tensor))
     }
 }
 

@@ -29,11 +29,26 @@ pub(crate) type Strides = SmallVec<[isize; INLINE_AXES]>;
 const INLINE_AXES: usize = 4;
 
 impl Clone for Shape {
-    /// In one copy: the derived one would go element by element.
     #[inline]
     fn clone(&self) -> Self {
-        Shape(SmallVec::from_slice(&self.0))
+        Shape(few(&self.0))
     }
+}
+
+/// Sizes or strides in memory of their own. What has a place for a few axes is written there without
+/// a loop or a call: every value and every result carries two of these.
+#[inline]
+pub(crate) fn few<S: Copy + Default>(values: &[S]) -> SmallVec<[S; INLINE_AXES]> {
+    let none = S::default();
+    let inline = match *values {
+        [] => [none; INLINE_AXES],
+        [a] => [a, none, none, none],
+        [a, b] => [a, b, none, none],
+        [a, b, c] => [a, b, c, none],
+        [a, b, c, d] => [a, b, c, d],
+        _ => return SmallVec::from_slice(values),
+    };
+    SmallVec::from_buf_and_len(inline, values.len())
 }
 
 /// The most axes a tensor can have, as in NumPy.
@@ -213,19 +228,19 @@ impl Deref for Shape {
 
 impl<const N: usize> From<[usize; N]> for Shape {
     fn from(sizes: [usize; N]) -> Self {
-        Shape(SmallVec::from_slice(&sizes))
+        Shape(few(&sizes))
     }
 }
 
 impl<const N: usize> From<&[usize; N]> for Shape {
     fn from(sizes: &[usize; N]) -> Self {
-        Shape(SmallVec::from_slice(sizes))
+        Shape(few(sizes))
     }
 }
 
 impl From<&[usize]> for Shape {
     fn from(sizes: &[usize]) -> Self {
-        Shape(SmallVec::from_slice(sizes))
+        Shape(few(sizes))
     }
 }
 

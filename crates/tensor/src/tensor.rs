@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::element::{DType, Element};
 use crate::error::{Error, Result};
-use crate::shape::{Shape, Strides};
+use crate::shape::{Shape, Strides, few};
 use crate::storage::Buffer;
 
 /// An n-dimensional array of `T`, or a view of one.
@@ -36,8 +36,7 @@ impl<T: Element> Clone for Tensor<T> {
         Tensor {
             storage: self.storage.clone(),
             shape: self.shape.clone(),
-            // In one copy: `clone` would go element by element.
-            strides: Strides::from_slice(&self.strides),
+            strides: few(&self.strides),
             offset: self.offset,
         }
     }

@@ -15,8 +15,8 @@ use crate::tensor::Tensor;
 
 /// The joint iteration space of `N` inputs under one shape.
 pub(crate) struct Walk<const N: usize> {
-    sizes: SmallVec<[usize; 6]>,
-    strides: SmallVec<[[isize; N]; 6]>,
+    sizes: SmallVec<[usize; 4]>,
+    strides: SmallVec<[[isize; N]; 4]>,
     bases: [isize; N],
 }
 
