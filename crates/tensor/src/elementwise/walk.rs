@@ -150,7 +150,8 @@ impl<'a, T: Element> Operand<'a, T> {
         let buffer = buffer.get_or_insert_with(|| [T::default(); PIECE]);
         if let Some(period) = self.period {
             if is_new {
-                self.lay_out(walk, 0, buffer);
+                // No later piece of a block is longer than its first.
+                self.lay_out(walk, 0, &mut buffer[..period - 1 + len]);
             }
             return &buffer[start % period..][..len];
         }
