@@ -10,7 +10,7 @@ use crate::gate::keep_where_open;
 use crate::parallel::Par;
 use crate::pool::params::Pool2dParams;
 use crate::pool::rows::{Row, for_taps, place, rows_per_block, whole_2x2, windows_over};
-use crate::simd::{Level, vectorize};
+use crate::simd::{Level, vectorize, vectorize_to_avx2};
 
 /// An integer that numbers the taps of a window.
 pub(super) trait Position: Element {
@@ -102,28 +102,88 @@ fn max_and_position<T: Float, P: Position>(
     if let Some(pixels) = whole_2x2(params, x, output) {
         return max_and_position_of_four(pixels, values, positions);
     }
-    let mut is_first = true;
-    for_taps(
+    let [rows, columns] = [params.rows.taps(output[1]), params.columns.taps(output[2])];
+    values.fill(T::LOWEST);
+    positions.fill(P::new(rows.start * params.columns.kernel + columns.start));
+    for_three_taps(
         params,
         x,
         output,
         #[inline(always)]
-        |tap, pixel| {
-            let position = P::new(tap);
-            if std::mem::take(&mut is_first) {
-                values.copy_from_slice(pixel);
-                positions.fill(position);
-                return;
-            }
-            let channels = values.len();
-            let (pixel, positions) = (&pixel[..channels], &mut positions[..channels]);
-            for c in 0..channels {
-                let wins = wins(pixel[c], values[c]);
-                values[c] = if wins { pixel[c] } else { values[c] };
-                positions[c] = if wins { position } else { positions[c] };
-            }
-        },
+        |taps, pixels| take_largest(pixels, taps, values, positions),
     );
+}
+
+/// Calls `body(tap numbers, pixels)` for the taps of output `[image, y, x]` on the input, three of a
+/// row at a time: what was found so far is then loaded and stored a third as often. Where there are
+/// fewer, the first comes again.
+#[inline(always)]
+fn for_three_taps<'a, T>(
+    params: &Pool2dParams,
+    images: &'a [T],
+    [image, y, x]: [usize; 3],
+    mut body: impl FnMut([usize; 3], [&'a [T]; 3]),
+) {
+    let (rows, columns) = (params.rows, params.columns);
+    for down in rows.taps(y) {
+        let row = image * rows.input + (rows.start(y) + down as isize) as usize;
+        let row = Row::of(images, row, columns.input, params.channels);
+        let mut taps = columns.taps(x);
+        while !taps.is_empty() {
+            let first = taps.start;
+            let [second, third] = match taps.len() {
+                1 => [first, first],
+                2 => [first, first + 1],
+                _ => [first + 1, first + 2],
+            };
+            let pixel = |tap: usize| row.pixel((columns.start(x) + tap as isize) as usize);
+            let number = down * columns.kernel;
+            body(
+                [number + first, number + second, number + third],
+                [pixel(first), pixel(second), pixel(third)],
+            );
+            taps.start = third + 1;
+        }
+    }
+}
+
+/// Replaces values by larger ones of `pixels`, and positions by their taps.
+#[inline(always)]
+fn take_largest<T: Float, P: Position>(
+    [a, b, c]: [&[T]; 3],
+    [tap_a, tap_b, tap_c]: [usize; 3],
+    values: &mut [T],
+    positions: &mut [P],
+) {
+    let channels = values.len();
+    let (a, b, c) = (&a[..channels], &b[..channels], &c[..channels]);
+    let positions = &mut positions[..channels];
+    let (tap_a, tap_b, tap_c) = (P::new(tap_a), P::new(tap_b), P::new(tap_c));
+    for i in 0..channels {
+        let champion = (values[i], positions[i]);
+        let champion = winner(champion, (a[i], tap_a));
+        let champion = winner(champion, (b[i], tap_b));
+        let champion = winner(champion, (c[i], tap_c));
+        (values[i], positions[i]) = champion;
+    }
+}
+
+/// The challenger, a value and its tap, if it [`wins`].
+#[inline(always)]
+fn winner<T: Float, P>(champion: (T, P), challenger: (T, P)) -> (T, P) {
+    let wins = wins(challenger.0, champion.0);
+    let value = if wins { challenger.0 } else { champion.0 };
+    (value, if wins { challenger.1 } else { champion.1 })
+}
+
+/// The challenger if it [`wins`].
+#[inline(always)]
+fn larger<T: Float>(challenger: T, champion: T) -> T {
+    if wins(challenger, champion) {
+        challenger
+    } else {
+        champion
+    }
 }
 
 /// So many channels of each pixel, which says to the compiler that there are as many.
@@ -148,15 +208,9 @@ fn max_and_position_of_four<T: Float, P: Position>(
     let [a, b, c, d] = first_channels(pixels, channels);
     let positions = &mut positions[..channels];
     for i in 0..channels {
-        let larger = |(value, position): (T, P), challenger: T, tap: usize| {
-            let wins = wins(challenger, value);
-            let position = if wins { P::new(tap) } else { position };
-            (if wins { challenger } else { value }, position)
-        };
-        let champion = larger((a[i], P::new(0)), b[i], 1);
-        let (value, position) = larger(larger(champion, c[i], 2), d[i], 3);
-        values[i] = value;
-        positions[i] = position;
+        let champion = winner((a[i], P::new(0)), (b[i], P::new(1)));
+        let champion = winner(champion, (c[i], P::new(2)));
+        (values[i], positions[i]) = winner(champion, (d[i], P::new(3)));
     }
 }
 
@@ -174,7 +228,8 @@ pub(super) fn values<T: Float>(
     par.for_chunks(values, at_once * row_len, |block, values| {
         for (row, values) in (block * at_once..).zip(values.chunks_exact_mut(row_len)) {
             let (image, y) = place(row, rows.output);
-            vectorize(
+            // Half as wide is faster: there is no position to choose with a value.
+            vectorize_to_avx2(
                 level,
                 #[inline(always)]
                 || {
@@ -189,13 +244,6 @@ pub(super) fn values<T: Float>(
 
 #[inline(always)]
 fn max<T: Float>(params: &Pool2dParams, x: &[T], output: [usize; 3], values: &mut [T]) {
-    let larger = |challenger: T, champion: T| {
-        if wins(challenger, champion) {
-            challenger
-        } else {
-            champion
-        }
-    };
     let channels = values.len();
     if let Some(pixels) = whole_2x2(params, x, output) {
         let [a, b, c, d] = first_channels(pixels, channels);
@@ -204,20 +252,16 @@ fn max<T: Float>(params: &Pool2dParams, x: &[T], output: [usize; 3], values: &mu
         }
         return;
     }
-    let mut is_first = true;
-    for_taps(
+    values.fill(T::LOWEST);
+    for_three_taps(
         params,
         x,
         output,
         #[inline(always)]
-        |_, pixel| {
-            if std::mem::take(&mut is_first) {
-                values.copy_from_slice(pixel);
-                return;
-            }
-            let pixel = &pixel[..channels];
-            for c in 0..channels {
-                values[c] = larger(pixel[c], values[c]);
+        |_, [a, b, c]| {
+            let (a, b, c) = (&a[..channels], &b[..channels], &c[..channels]);
+            for i in 0..channels {
+                values[i] = larger(c[i], larger(b[i], larger(a[i], values[i])));
             }
         },
     );
