@@ -105,6 +105,33 @@ fn repeated_rows_start_again_at_each_block() {
     }
 }
 
+/// Rows that start again for a while, and then give way to others.
+#[test]
+fn rows_of_each_image_are_repeated_within_it() {
+    for [images, pixels, channels] in [
+        [1, 7, 3],
+        [3, 5000, 1],
+        [3, 5000, 7],
+        [40, 100, 5],
+        [2, 90, 256],
+        [3, 40, 257],
+        [900, 2, 9],
+        [5, 1, 600],
+    ] {
+        let value = |at: &[usize]| (at[0] * 31 + at[1] * 7 + at[2]) as f64;
+        let x = Tensor::from_fn([images, pixels, channels], value).unwrap();
+        let scale = Tensor::from_fn([images, 1, channels], |at| value(at) + 0.5).unwrap();
+        let expected = Tensor::from_fn([images, pixels, channels], |at| {
+            value(at) * (value(&[at[0], 0, at[2]]) + 0.5)
+        });
+        assert_eq!(
+            &x * &scale,
+            expected.unwrap(),
+            "{images} {pixels} {channels}"
+        );
+    }
+}
+
 #[test]
 fn special_values_follow_ieee_and_numpy() {
     let inf = f64::INFINITY;

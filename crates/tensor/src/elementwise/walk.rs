@@ -102,15 +102,49 @@ impl<const N: usize> Walk<N> {
 const PIECE: usize = 512;
 
 /// Room for one piece, cleared only if it is needed.
-type Buffer<T> = Option<[T; PIECE]>;
+type Buffer<T> = Option<Laid<T>>;
+
+/// Elements that were laid out in a row.
+struct Laid<T> {
+    row: [T; PIECE],
+    /// The stretch of repeated rows that they are of, if they are more than one piece.
+    stretch: Option<usize>,
+}
+
+/// A short row that is read again and again before the next: the channels of a scale, or of a scale
+/// for each image; a single number is one of one element.
+#[derive(Clone, Copy)]
+struct Repeated {
+    /// Elements of the row.
+    period: usize,
+    /// Elements read before the next row.
+    stretch: usize,
+}
+
+impl Repeated {
+    fn of(walk: &Walk<1>) -> Option<Repeated> {
+        let repeated = match (&walk.sizes[..], &walk.strides[..]) {
+            (&[_], &[[0]]) => Repeated {
+                period: 1,
+                stretch: usize::MAX,
+            },
+            (&[.., times, period], &[.., [0], _]) => Repeated {
+                period,
+                stretch: times.saturating_mul(period).max(1),
+            },
+            _ => return None,
+        };
+        (repeated.period <= PIECE / 2).then_some(repeated)
+    }
+}
 
 /// One input of an elementwise function, seen under the shape of the output.
 struct Operand<'a, T: Element> {
     elements: &'a [T],
     /// How to walk a view; `None` if the elements lie in the order of the output.
     walk: Option<Walk<1>>,
-    /// After how many elements a short row starts again, as the channels of a scale do.
-    period: Option<usize>,
+    /// Whether it shows a short row again and again.
+    repeated: Option<Repeated>,
 }
 
 impl<'a, T: Element> Operand<'a, T> {
@@ -121,20 +155,16 @@ impl<'a, T: Element> Operand<'a, T> {
             return Ok(Operand {
                 elements,
                 walk: None,
-                period: None,
+                repeated: None,
             });
         }
         let strides = tensor.broadcast_strides(operation, shape)?;
         let walk = Walk::new(shape, [&strides], [tensor.offset]);
-        let period = match (&walk.sizes[..], &walk.strides[..]) {
-            (_, &[[0]]) => Some(1),
-            (&[_, size], &[[0], _]) if size <= PIECE / 2 => Some(size),
-            _ => None,
-        };
+        let repeated = Repeated::of(&walk);
         Ok(Operand {
             elements: tensor.storage.as_slice(),
             walk: Some(walk),
-            period,
+            repeated,
         })
     }
 
@@ -146,17 +176,25 @@ impl<'a, T: Element> Operand<'a, T> {
         let Some(walk) = &self.walk else {
             return &self.elements[start..start + len];
         };
-        let is_new = buffer.is_none();
-        let buffer = buffer.get_or_insert_with(|| [T::default(); PIECE]);
-        if let Some(period) = self.period {
-            if is_new {
-                // No later piece of a block is longer than its first.
-                self.lay_out(walk, 0, &mut buffer[..period - 1 + len]);
+        let laid = buffer.get_or_insert_with(|| Laid {
+            row: [T::default(); PIECE],
+            stretch: None,
+        });
+        if let Some(Repeated { period, stretch }) = self.repeated {
+            let which = start / stretch;
+            if (start + len - 1) / stretch == which {
+                if laid.stretch != Some(which) {
+                    // No later piece of a block is longer than its first.
+                    let len = stretch.min(period - 1 + len);
+                    self.lay_out(walk, which * stretch, &mut laid.row[..len]);
+                    laid.stretch = Some(which);
+                }
+                return &laid.row[start % period..][..len];
             }
-            return &buffer[start % period..][..len];
+            laid.stretch = None;
         }
-        self.lay_out(walk, start, &mut buffer[..len]);
-        &buffer[..len]
+        self.lay_out(walk, start, &mut laid.row[..len]);
+        &laid.row[..len]
     }
 
     /// The elements from `start` on, in a row.
@@ -185,11 +223,11 @@ impl<'a, T: Element> Operand<'a, T> {
 
     /// How many elements to take at a time.
     fn step(&self) -> usize {
-        match (&self.walk, self.period) {
+        match (&self.walk, self.repeated) {
             (None, _) => BLOCK,
             (Some(_), None) => PIECE,
             // The rest of a buffer is for pieces that begin within the row.
-            (Some(_), Some(period)) => PIECE + 1 - period,
+            (Some(_), Some(repeated)) => PIECE + 1 - repeated.period,
         }
     }
 }
