@@ -278,6 +278,14 @@ impl Layout {
         }
     }
 
+    /// Whether all results are of whole runs, one after the other in memory.
+    fn runs_follow_each_other(&self) -> bool {
+        let &[(len, 1)] = &self.reduced[..] else {
+            return false;
+        };
+        matches!(self.kept[..], [] | [_]) && self.kept.iter().all(|&(_, stride)| stride == len)
+    }
+
     /// Each result from a run of elements of its own.
     fn run_runs<A: Element, B: Copy + Send + Sync, F: Fold<A>>(
         &self,
@@ -289,6 +297,17 @@ impl Layout {
         let len = count(&self.reduced);
         if len <= 2 * BLOCK {
             let some = (BLOCK / len).max(1);
+            if self.runs_follow_each_other() {
+                Par::Threads.for_chunks(out, some, |chunk, out| {
+                    let mut states = vec![fold.empty(); out.len()];
+                    let part = &source[self.offset + chunk * some * len..];
+                    fold_slices(fold, part, len, &mut states);
+                    for (out, &state) in out.iter_mut().zip(&states) {
+                        *out = finish(state);
+                    }
+                });
+                return;
+            }
             Par::Threads.for_chunks(out, some, |chunk, out| {
                 let bases = Offsets::new(&self.kept, chunk * some);
                 for (out, base) in out.iter_mut().zip(bases) {
@@ -544,12 +563,23 @@ fn fold_run<A: Element, F: Fold<A>>(
     total.unwrap_or(fold.empty())
 }
 
-/// Folds neighbouring elements with this machine's vectors.
-#[inline(never)]
+/// Folds neighbouring elements.
 fn fold_slice<A: Element, F: Fold<A>>(fold: F, source: &[A]) -> F::State {
+    let mut state = [fold.empty()];
+    fold_slices(fold, source, source.len().max(1), &mut state);
+    state[0]
+}
+
+/// Folds runs of `len` neighbouring elements, each into a state, with this machine's vectors.
+#[inline(never)]
+fn fold_slices<A: Element, F: Fold<A>>(fold: F, source: &[A], len: usize, states: &mut [F::State]) {
     vectorize(
         Level::best(),
         #[inline(always)]
-        || fold.slice(source),
-    )
+        || {
+            for (state, run) in states.iter_mut().zip(source.chunks_exact(len)) {
+                *state = fold.slice(run);
+            }
+        },
+    );
 }
