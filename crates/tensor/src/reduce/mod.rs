@@ -8,6 +8,7 @@ mod argument;
 mod cross_entropy;
 
 mod fold;
+mod layout;
 mod rows;
 mod scan;
 mod softmax;
