@@ -1,4 +1,6 @@
 //! The network in loops over slices: no tensors, no tape, and no memory taken in a step.
+//!
+//! Loops count, since what iterators call need not be inlined in a program of several codegen units.
 
 use nn::prelude::*;
 
@@ -110,18 +112,24 @@ impl Layer {
 
     fn apply(&self, x: &[f32], y: &mut [f32]) {
         y.copy_from_slice(&self.bias.values);
-        for (&x, weights) in x.iter().zip(self.kernel.values.chunks_exact(self.outputs)) {
-            for (y, &weight) in y.iter_mut().zip(weights) {
-                *y += x * weight;
+        let outputs = y.len();
+        for i in 0..x.len() {
+            let weights = &self.kernel.values[i * outputs..][..outputs];
+            for j in 0..outputs {
+                y[j] += x[i] * weights[j];
             }
         }
     }
 
     fn errors_of_inputs(&self, errors: &[f32], of_inputs: &mut [f32]) {
-        let rows = self.kernel.values.chunks_exact(self.outputs);
-        for (sum, weights) in of_inputs.iter_mut().zip(rows) {
-            let products = weights.iter().zip(errors);
-            *sum = products.map(|(weight, error)| weight * error).sum();
+        let outputs = errors.len();
+        for i in 0..of_inputs.len() {
+            let weights = &self.kernel.values[i * outputs..][..outputs];
+            let mut sum = 0.0;
+            for j in 0..outputs {
+                sum += weights[j] * errors[j];
+            }
+            of_inputs[i] = sum;
         }
     }
 
@@ -131,14 +139,16 @@ impl Layer {
     }
 
     fn add_gradients(&mut self, x: &[f32], errors: &[f32]) {
-        let rows = self.kernel.gradients.chunks_exact_mut(self.outputs);
-        for (&x, gradients) in x.iter().zip(rows) {
-            for (gradient, error) in gradients.iter_mut().zip(errors) {
-                *gradient += x * error;
+        let outputs = errors.len();
+        for i in 0..x.len() {
+            let gradients = &mut self.kernel.gradients[i * outputs..][..outputs];
+            for j in 0..outputs {
+                gradients[j] += x[i] * errors[j];
             }
         }
-        for (gradient, error) in self.bias.gradients.iter_mut().zip(errors) {
-            *gradient += error;
+        let gradients = &mut self.bias.gradients[..outputs];
+        for j in 0..outputs {
+            gradients[j] += errors[j];
         }
     }
 
@@ -169,12 +179,13 @@ impl Weights {
 
     /// Adam with Keras's defaults, at a rate that has its corrections in it.
     fn update(&mut self, rate: f32) {
-        let remembered = self.momentum.iter_mut().zip(&mut self.velocity);
-        let all = self.values.iter_mut().zip(&self.gradients).zip(remembered);
-        for ((value, &gradient), (momentum, velocity)) in all {
-            *momentum += (gradient - *momentum) * 0.1;
-            *velocity += (gradient * gradient - *velocity) * 0.001;
-            *value -= *momentum * rate / (velocity.sqrt() + 1e-7);
+        let len = self.values.len();
+        let (values, gradients) = (&mut self.values[..len], &self.gradients[..len]);
+        let (momentum, velocity) = (&mut self.momentum[..len], &mut self.velocity[..len]);
+        for i in 0..len {
+            momentum[i] += (gradients[i] - momentum[i]) * 0.1;
+            velocity[i] += (gradients[i] * gradients[i] - velocity[i]) * 0.001;
+            values[i] -= momentum[i] * rate / (velocity[i].sqrt() + 1e-7);
         }
     }
 }

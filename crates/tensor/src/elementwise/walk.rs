@@ -245,13 +245,13 @@ pub(crate) fn unary<A: Element, B: Element>(
             #[inline(always)]
             |start, out| {
                 // A copy of this block's own, whose captures no write to `out` can change.
-                let f = f;
+                let function = f;
                 let mut buffer = None;
                 let mut at = start;
                 for out in out.chunks_mut(operand.step()) {
                     let a = operand.piece(at, out.len(), &mut buffer);
                     for (out, &a) in out.iter_mut().zip(a) {
-                        *out = f(a);
+                        *out = function(a);
                     }
                     at += out.len();
                 }
@@ -266,9 +266,9 @@ pub(crate) fn unary_in_place<T: Element>(a: &mut [T], f: impl Fn(T) -> T + Copy 
         a,
         #[inline(always)]
         |_, a| {
-            let f = f;
+            let function = f;
             for a in a {
-                *a = f(*a);
+                *a = function(*a);
             }
         },
     );
@@ -368,7 +368,7 @@ pub(crate) fn ternary<A: Element, B: Element, C: Element, D: Element>(
             out,
             #[inline(always)]
             |start, out| {
-                let f = f;
+                let function = f;
                 let (mut buffer_a, mut buffer_b) = (None, None);
                 let mut buffer_c = None;
                 let mut at = start;
@@ -377,7 +377,7 @@ pub(crate) fn ternary<A: Element, B: Element, C: Element, D: Element>(
                     let b = second.piece(at, out.len(), &mut buffer_b);
                     let c = third.piece(at, out.len(), &mut buffer_c);
                     for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
-                        *out = f(a, b, c);
+                        *out = function(a, b, c);
                     }
                     at += out.len();
                 }

@@ -251,8 +251,8 @@ fn sums_of_run<T: Float>(x: &[T], dy: &[T], scale: &[T], mean: T) -> [T; 2] {
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {
-            sums[i] = sums[i] + sums[i + half];
-            slopes[i] = slopes[i] + slopes[i + half];
+            sums[i] += sums[i + half];
+            slopes[i] += slopes[i + half];
         }
         half /= 2;
     }
