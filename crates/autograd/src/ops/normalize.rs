@@ -52,11 +52,11 @@ impl<T: Float> Var<T> {
         .apply(&[self, gradient])
     }
 
-    /// `standardize(x) · scale + shift` in one pass, where `scale` and `shift` have the shape of the
+    /// `standardize(x) · scale + shift`, in one pass where `scale` and `shift` have the shape of the
     /// last axes. Derivatives: those of its parts. Saves input and scale.
     ///
     /// # Errors
-    /// As [`Tensor::normalize`].
+    /// As [`Var::standardize`], or if `scale` or `shift` do not broadcast.
     #[track_caller]
     pub fn normalize(
         &self,
@@ -65,18 +65,18 @@ impl<T: Float> Var<T> {
         scale: &Var<T>,
         shift: &Var<T>,
     ) -> Result<Var<T>> {
-        Normalize {
-            axes: axes.into(),
-            epsilon,
+        let axes = axes.into();
+        if !self.shape().ends_with(scale.shape()) || scale.shape() != shift.shape() {
+            return self.standardize(axes, epsilon)?.mul(scale)?.add(shift);
         }
-        .apply(&[self, scale, shift])
+        Normalize { axes, epsilon }.apply(&[self, scale, shift])
     }
 
     /// Batch normalisation of `[…, channels]` as in training (Ioffe and Szegedy, 2015):
     /// [`Var::normalize`] over all axes but the last; `scale` and `shift` are `[channels]`.
     ///
     /// # Errors
-    /// If there is no axis, or `scale` or `shift` are not `[channels]`.
+    /// If there is no axis, or `scale` or `shift` do not broadcast.
     #[track_caller]
     pub fn batch_norm(&self, scale: &Var<T>, shift: &Var<T>, epsilon: f64) -> Result<Var<T>> {
         let axes: Vec<isize> = match self.rank() {
@@ -109,7 +109,7 @@ impl<T: Float> Var<T> {
     /// `shift` are `[channels]`.
     ///
     /// # Errors
-    /// If there is no axis, or `scale` or `shift` are not `[channels]`.
+    /// If there is no axis, or `scale` or `shift` do not broadcast.
     #[track_caller]
     pub fn layer_norm(&self, scale: &Var<T>, shift: &Var<T>, epsilon: f64) -> Result<Var<T>> {
         self.normalize(-1, epsilon, scale, shift)
@@ -121,7 +121,7 @@ impl<T: Float> Var<T> {
     ///
     /// # Errors
     /// If there are fewer than two axes, `groups` does not divide the channels, or `scale` or
-    /// `shift` are not `[channels]`.
+    /// `shift` do not broadcast.
     #[track_caller]
     pub fn group_norm(
         &self,
@@ -147,9 +147,15 @@ impl<T: Float> Var<T> {
         // All but the batch, in front, and the groups, last but one.
         let last = grouped.rank() as isize - 1;
         let axes: Vec<isize> = (1..=last).filter(|&axis| axis != last - 1).collect();
-        let of_groups = |values: &Var<T>| values.reshape([groups, channels / groups]);
-        self.reshape(grouped)?
-            .normalize(&axes[..], epsilon, &of_groups(scale)?, &of_groups(shift)?)?
+        let of_groups = Shape::from([groups, channels / groups]);
+        let grouped = self.reshape(grouped)?;
+        if [scale, shift].iter().any(|of| of.shape()[..] != [channels]) {
+            let standardized = grouped.standardize(&axes[..], epsilon)?;
+            return standardized.reshape(self.shape())?.mul(scale)?.add(shift);
+        }
+        let (scale, shift) = (scale.reshape(&of_groups)?, shift.reshape(&of_groups)?);
+        grouped
+            .normalize(&axes[..], epsilon, &scale, &shift)?
             .reshape(self.shape())
     }
 }
@@ -302,6 +308,9 @@ pub(crate) fn entries() -> Vec<OpEntry> {
         )
         .sample(&[&[3, 2, 2], &[2, 2], &[2, 2]], |v| {
             v[0].normalize([0, 2], 0.1, &v[1], &v[2])
+        })
+        .sample(&[&[3, 2], &[1], &[3, 1]], |v| {
+            v[0].normalize(0, 0.1, &v[1], &v[2])
         }),
         OpEntry::new(
             "batch_norm",
