@@ -87,8 +87,11 @@ impl Layout {
     /// Rows of all channels that are worth a vector loop, taken as one: a power of two.
     pub(super) fn rows_at_once(&self) -> usize {
         const LANES: usize = 64;
+        // Of so many channels, few are left over beside whole vectors.
+        const MANY: usize = 8 * LANES;
         let mut rows = 1;
-        while rows * self.channels() < LANES || !(rows * self.channels()).is_multiple_of(16) {
+        let wide = |rows: usize| rows * self.channels();
+        while wide(rows) < LANES || (wide(rows) < MANY && !wide(rows).is_multiple_of(16)) {
             rows *= 2;
         }
         rows.min(self.rows.next_power_of_two())
