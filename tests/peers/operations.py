@@ -4,8 +4,8 @@ usage: operations.py [--threads 1] [--rounds 3] [--milliseconds 50] [--simd avx2
                      [--out TABLE.md]
 
 Each round runs each operation for so many milliseconds in `crates/autograd/examples/operation_cost.rs`, then in
-PyTorch, eager, with images in the memory layout channels_last. Both run the same code forward and, for gradients,
-from a sum over the result.
+PyTorch, eager, with images in the memory layout channels_last. Gradients start from numbers in memory for each
+element of the result, as they come from the next layer.
 """
 
 import argparse
@@ -75,9 +75,11 @@ def theirs(options, name):
         with torch.no_grad():
             function(*inputs)
 
+    seed = torch.randn_like(function(*inputs))
+
     def both():
         variables = [x.detach().requires_grad_() for x in inputs]
-        function(*variables).sum().backward()
+        function(*variables).backward(seed)
 
     return [turns.times(step, options) for step in (forward, both)]
 

@@ -410,7 +410,7 @@ macro_rules! elementwise_catalogue {
     };
 }
 
-/// The methods of `Tensor`, one an entry.
+/// The methods of `Tensor`, one an entry, and the functions of [`slopes`].
 macro_rules! tensor_methods {
     ($(
         $(#[$doc:meta])*
@@ -448,47 +448,31 @@ macro_rules! tensor_methods {
                 }
             )*
         }
+
+        /// The gradients of those functions of the catalogue that have a slope: `dy · slope`, from
+        /// the input or the output and `dy`; for the `autograd` crate.
+        #[doc(hidden)]
+        pub mod slopes {
+            use super::{Float, Result, Tensor, wide_binary};
+
+            $($(
+                #[allow(missing_docs)]
+                pub fn $name<T: Float>($of: &Tensor<T>, dy: &Tensor<T>) -> Result<Tensor<T>> {
+                    #[inline(always)]
+                    fn chained<T: Float>($of: T, dy: T) -> T {
+                        dy * $slope
+                    }
+                    wide_binary(
+                        concat!(stringify!($name), "_gradient"),
+                        $of,
+                        dy,
+                        #[inline(always)]
+                        |x, dy| chained(x, dy),
+                    )
+                }
+            )?)*
+        }
     };
 }
 
 elementwise_catalogue!(tensor_methods);
-
-/// A function for each entry with a slope: `dy · slope`.
-macro_rules! slope_functions {
-    ($(
-        $(#[$doc:meta])*
-        $name:ident($x:ident) -> $y:ident {
-            forward: $forward:expr,
-            derivative($($saved:ident),*): $derivative:expr,
-            $(slope($of:ident): $slope:expr,)?
-            smooth_on: $smooth_on:expr,
-            reference: $reference:expr $(,)?
-        }
-    )*) => {
-        $($(
-            #[allow(missing_docs)]
-            pub fn $name<T: Float>($of: &Tensor<T>, dy: &Tensor<T>) -> Result<Tensor<T>> {
-                #[inline(always)]
-                fn chained<T: Float>($of: T, dy: T) -> T {
-                    dy * $slope
-                }
-                wide_binary(
-                    concat!(stringify!($name), "_gradient"),
-                    $of,
-                    dy,
-                    #[inline(always)]
-                    |x, dy| chained(x, dy),
-                )
-            }
-        )?)*
-    };
-}
-
-/// The gradients of those functions of the catalogue that have a slope, from the input or the output
-/// and `dy`; for the `autograd` crate.
-#[doc(hidden)]
-pub mod slopes {
-    use super::{Float, Result, Tensor, wide_binary};
-
-    elementwise_catalogue!(slope_functions);
-}
