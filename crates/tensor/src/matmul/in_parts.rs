@@ -111,4 +111,21 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn rows_of_a_finite_matrix_that_meet_a_zero_are_left_out() {
+        let [k, n] = [100, 20];
+        let mut b = vec![1.0_f64; k * n];
+        b[2 * n..3 * n].fill(f64::NAN);
+        let a: Vec<f64> = (0..k).map(|p| f64::from(p != 2)).collect();
+        let a = MatrixRef::row_major(&a, [1, k]).unwrap();
+        let b = MatrixRef::row_major(&b, [k, n]).unwrap().known_finite();
+        for level in Level::available() {
+            let mut sums = vec![0.0; n];
+            let mut c = MatrixMut::row_major(&mut sums, [1, n]).unwrap();
+            let (accum, epilogue) = (Accum::Replace, Epilogue::NONE);
+            product(&a, &b, &mut c, accum, epilogue, Par::Threads, level).unwrap();
+            assert_eq!(sums, vec![99.0; n], "{level:?}");
+        }
+    }
 }

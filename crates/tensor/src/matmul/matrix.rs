@@ -12,6 +12,7 @@ pub struct MatrixRef<'a, T> {
     columns: usize,
     row_stride: isize,
     column_stride: isize,
+    finite: bool,
     borrows: PhantomData<&'a [T]>,
 }
 
@@ -55,8 +56,24 @@ impl<'a, T> MatrixRef<'a, T> {
             columns,
             row_stride,
             column_stride,
+            finite: false,
             borrows: PhantomData,
         })
+    }
+
+    /// The same matrix, of which is known that it has neither infinite elements nor NaN: a zero
+    /// that it is multiplied by makes a zero of each.
+    #[must_use]
+    pub(super) fn known_finite(self) -> Self {
+        MatrixRef {
+            finite: true,
+            ..self
+        }
+    }
+
+    /// Whether that is known.
+    pub(super) fn is_finite(&self) -> bool {
+        self.finite
     }
 
     /// A view of contiguous rows.

@@ -24,6 +24,7 @@ mod blocking;
 mod direct;
 mod dots;
 mod fallback;
+mod finite;
 mod gemm;
 mod grid;
 mod in_parts;

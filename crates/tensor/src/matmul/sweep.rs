@@ -1,7 +1,7 @@
 //! Products of little depth, or of one row: sums of scaled rows, streamed.
 
 use crate::parallel::Par;
-use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch};
+use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch, prefetch_to_second_level};
 
 use super::blocking::{Caches, Pieces, tasks};
 use super::gemm::Epilogue;
@@ -15,6 +15,12 @@ const ROWS_AT_ONCE: usize = 8;
 
 /// Half of these.
 const HALF: usize = ROWS_AT_ONCE / 2;
+
+/// How many rows before it is added a row of B is fetched, if they are read [`line_by_line`].
+const AHEAD: usize = 4;
+
+/// Numbers of a row of A that are searched for zeros at a time.
+const SEARCHED: usize = 2048;
 
 /// Rows of C that a row of B is added to while it is in a register, where there are registers for
 /// so many times [`ROWS_AT_ONCE`] factors.
@@ -100,12 +106,13 @@ pub(super) fn product<T: Real>(
             c: target,
             rows: row_blocks.range(task / column_blocks.count()),
             columns: column_blocks.range(task % column_blocks.count()),
+            depths: None,
             accum,
             epilogue,
             rows_at_once: ROWS_AT_ONCE,
             past_caches,
         };
-        dispatch(level, kernel);
+        kernel.start(level);
     });
 }
 
@@ -123,21 +130,25 @@ pub(super) fn line_by_line<T: Real>(
         c: c.share(),
         rows: 0..1,
         columns,
+        depths: None,
         accum: Accum::Replace,
         epilogue: Epilogue::NONE,
         rows_at_once: 1,
         past_caches: false,
     };
-    dispatch(level, kernel);
+    kernel.start(level);
 }
 
 /// Some rows and columns of the product.
+#[derive(Clone)]
 struct Sweep<'a, T> {
     a: &'a MatrixRef<'a, T>,
     b: &'a MatrixRef<'a, T>,
     c: SharedTarget<T>,
     rows: std::ops::Range<usize>,
     columns: std::ops::Range<usize>,
+    /// The rows of B that are added up, if not all.
+    depths: Option<&'a [usize]>,
     accum: Accum,
     epilogue: Epilogue<'a, T>,
     /// Rows of B that are added up in one pass, at most.
@@ -146,14 +157,83 @@ struct Sweep<'a, T> {
     past_caches: bool,
 }
 
+impl<T: Real> Sweep<'_, T> {
+    /// Computes them. Rows of B that are scaled by zero are left out if they are known to be finite
+    /// and serve a single row of A; sums keep their order.
+    fn start(self, level: Level) {
+        if self.rows.len() != 1 || !self.b.is_finite() {
+            return dispatch(level, self);
+        }
+        let depth = self.a.columns();
+        let mut accum = self.accum;
+        for start in (0..depth).step_by(SEARCHED) {
+            let mut found = [0; SEARCHED];
+            let mut count = 0;
+            for p in start..(start + SEARCHED).min(depth) {
+                found[count] = p;
+                // The last row is always added: with it comes the epilogue.
+                let is_added = self.a.get(self.rows.start, p) != T::ZERO || p + 1 == depth;
+                count += usize::from(is_added);
+            }
+            let Some(last) = found[..count].last() else {
+                continue;
+            };
+            let part = Sweep {
+                depths: Some(&found[..count]),
+                accum,
+                epilogue: match last + 1 == depth {
+                    true => self.epilogue,
+                    false => Epilogue::NONE,
+                },
+                ..self.clone()
+            };
+            dispatch(level, part);
+            accum = Accum::Add;
+        }
+    }
+
+    /// How many rows of B are added up.
+    #[inline(always)]
+    fn depth(&self) -> usize {
+        self.depths.map_or(self.a.columns(), <[usize]>::len)
+    }
+
+    /// Which row of B is the `p`-th of them.
+    #[inline(always)]
+    fn row_of_b(&self, p: usize) -> usize {
+        self.depths.map_or(p, |depths| depths[p])
+    }
+
+    /// Asks for what is added [`AHEAD`] rows after the `p`-th.
+    #[inline(always)]
+    fn fetch_ahead<S: Simd>(&self, p: usize) {
+        if p + AHEAD >= self.depth() {
+            return;
+        }
+        let lanes = T::Vector::<S>::LANES;
+        let row = self.b.pointer(self.row_of_b(p + AHEAD), self.columns.start);
+        // Asked in order, the processor goes on by itself: into the next row, which helps if that
+        // is added, too, and otherwise takes time from those that are.
+        let step = if self.depths.is_some() { 5 } else { 1 };
+        for first in 0..step {
+            for j in (first * lanes..self.columns.len()).step_by(step * lanes) {
+                prefetch_to_second_level(row.wrapping_add(j));
+            }
+        }
+    }
+}
+
 impl<T: Real> Kernel for Sweep<'_, T> {
     type Scalar = T;
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let depth = self.a.columns();
+        let depth = self.depth();
         let mut p = 0;
         while p < depth {
+            if self.rows_at_once == 1 {
+                self.fetch_ahead::<S>(p);
+            }
             let rows_at_once = (depth - p).min(self.rows_at_once);
             let mut i = self.rows.start;
             // SAFETY: rows from `i` on are rows, the columns are columns, and the depths exist;
@@ -206,7 +286,7 @@ impl<T: Real> Kernel for Sweep<'_, T> {
 }
 
 impl<T: Real> Sweep<'_, T> {
-    /// Adds `DEPTH` rows of B, from row `p` on, scaled, to each of `ROWS` rows of C from row `i`
+    /// Adds `DEPTH` rows of B, from the `p`-th on, scaled, to each of `ROWS` rows of C from row `i`
     /// on.
     ///
     /// # Safety
@@ -219,7 +299,7 @@ impl<T: Real> Sweep<'_, T> {
         p: usize,
     ) {
         let lanes = T::Vector::<S>::LANES;
-        let last = p + DEPTH == self.a.columns();
+        let last = p + DEPTH == self.depth();
         let bias = self.epilogue.bias.filter(|_| last);
         let relu = self.epilogue.relu && last;
         let add = self.accum == Accum::Add || p > 0;
@@ -228,10 +308,11 @@ impl<T: Real> Sweep<'_, T> {
         let mut factors = [[zero; ROWS]; DEPTH];
         let mut rows = [std::ptr::null(); DEPTH];
         for q in 0..DEPTH {
+            let row = self.row_of_b(p + q);
             for r in 0..ROWS {
-                factors[q][r] = T::Vector::<S>::splat(simd, self.a.get(i + r, p + q));
+                factors[q][r] = T::Vector::<S>::splat(simd, self.a.get(i + r, row));
             }
-            rows[q] = self.b.pointer(p + q, first);
+            rows[q] = self.b.pointer(row, first);
         }
         let mut targets = [std::ptr::null_mut(); ROWS];
         for r in 0..ROWS {
@@ -329,6 +410,74 @@ unsafe fn vectors<T: Real, S: Simd, const ROWS: usize, const DEPTH: usize, const
                     past_caches::store::<T, S>(sums[r], targets[r].add(j));
                 } else {
                     sums[r].store_pointer(targets[r].add(j));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where a row of so many numbers is not zero.
+    const FILLED: [fn(usize, usize) -> bool; 6] = [
+        |_, _| true,
+        |_, _| false,
+        |p, _| p == 0,
+        |p, len| p + 1 == len,
+        |p, _| p % 3 == 1,
+        |p, _| p / SEARCHED == 1,
+    ];
+
+    /// Rows of B that meet a zero hold NaN, so that whoever reads them is found out; the last one
+    /// is always read.
+    #[test]
+    fn rows_that_meet_a_zero_are_left_out_of_a_finite_matrix() {
+        for depth in [1, 2, 9, 100, SEARCHED, SEARCHED + 1, 2 * SEARCHED + 40] {
+            for columns in [1, 33, 300] {
+                for filled in FILLED {
+                    compare(depth, columns, |p| filled(p, depth));
+                }
+            }
+        }
+    }
+
+    fn compare(depth: usize, columns: usize, filled: impl Fn(usize) -> bool) {
+        let factor = |p: usize| (p as f32 * 0.7).sin() + 1.5;
+        let a: Vec<f32> = (0..depth)
+            .map(|p| if filled(p) { factor(p) } else { -0.0 })
+            .collect();
+        let row = |p: usize| (0..columns).map(move |j| ((p * 31 + j) as f32 * 1.3).cos());
+        let clean: Vec<f32> = (0..depth).flat_map(row).collect();
+        let mut poisoned = clean.clone();
+        for p in (0..depth - 1).filter(|&p| !filled(p)) {
+            poisoned[p * columns..][..columns].fill(f32::NAN);
+        }
+        let a = MatrixRef::row_major(&a, [1, depth]).unwrap();
+        let [clean, poisoned] = [&clean, &poisoned]
+            .map(|numbers| MatrixRef::row_major(numbers, [depth, columns]).unwrap());
+        let bias: Vec<f32> = row(7).collect();
+        let epilogue = Epilogue {
+            bias: Some(&bias),
+            relu: true,
+        };
+        for level in Level::available() {
+            for accum in [Accum::Replace, Accum::Add] {
+                let run = |b: MatrixRef<'_, f32>, line_by_line: bool| {
+                    let mut sums: Vec<f32> = row(3).collect();
+                    let mut c = MatrixMut::row_major(&mut sums, [1, columns]).unwrap();
+                    if line_by_line {
+                        super::line_by_line(&a, &b, &mut c, level);
+                    } else {
+                        product(&a, &b, &mut c, accum, epilogue, Par::Threads, level);
+                    }
+                    sums
+                };
+                for line_by_line in [false, true] {
+                    let expected = run(clean, line_by_line);
+                    let found = run(poisoned.known_finite(), line_by_line);
+                    assert_eq!(found, expected, "{level:?} {depth} × {columns} {accum:?}");
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::shape::Shape;
 use crate::simd::{Level, Real};
 use crate::tensor::Tensor;
 
-use super::{Accum, Epilogue, MatrixMut, MatrixRef, gemm};
+use super::{Accum, Epilogue, MatrixMut, MatrixRef, finite, gemm};
 
 impl<T: Number> Tensor<T> {
     /// Matrix product: `C[…, i, j] = Σₚ A[…, i, p] · B[…, p, j]`.
@@ -151,6 +151,9 @@ impl<T: Float> Tensor<T> {
     /// layer. `self` is `[rows, k]`, `weights` are `[k, n]`, the bias is `[n]`, the result is
     /// `[rows, n]`. NaN stays NaN.
     ///
+    /// Of large weights that serve a single row for the second time, those that meet a zero of it
+    /// are not read, if all are finite: a rectifier leaves many. Results stay the same.
+    ///
     /// ```
     /// use tensor::Tensor;
     /// let x = Tensor::from([[1.0_f32, 2.0]]);
@@ -183,6 +186,7 @@ impl<T: Float> Tensor<T> {
             relu,
         };
         product_of(operation, [self, weights], [m, n], |left, right, out| {
+            let right = finite::mark(&left, right, weights);
             (T::kernels().product)(left, right, epilogue, out)
         })
     }
