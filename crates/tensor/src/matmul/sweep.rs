@@ -307,12 +307,22 @@ impl<T: Real> Sweep<'_, T> {
         let first = self.columns.start;
         let mut factors = [[zero; ROWS]; DEPTH];
         let mut rows = [std::ptr::null(); DEPTH];
-        for q in 0..DEPTH {
-            let row = self.row_of_b(p + q);
-            for r in 0..ROWS {
-                factors[q][r] = T::Vector::<S>::splat(simd, self.a.get(i + r, row));
+        match self.depths {
+            // One row of A alone has gaps.
+            Some(depths) if ROWS == 1 => {
+                for (q, &row) in depths[p..p + DEPTH].iter().enumerate() {
+                    factors[q][0] = T::Vector::<S>::splat(simd, self.a.get(i, row));
+                    rows[q] = self.b.pointer(row, first);
+                }
             }
-            rows[q] = self.b.pointer(row, first);
+            _ => {
+                for q in 0..DEPTH {
+                    for r in 0..ROWS {
+                        factors[q][r] = T::Vector::<S>::splat(simd, self.a.get(i + r, p + q));
+                    }
+                    rows[q] = self.b.pointer(p + q, first);
+                }
+            }
         }
         let mut targets = [std::ptr::null_mut(); ROWS];
         for r in 0..ROWS {
