@@ -1,7 +1,5 @@
 //! Matrices without infinite elements and NaN, whose products with zeros need not be computed.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
 use crate::float::Float;
 use crate::parallel::{BLOCK, Par};
 use crate::tensor::Tensor;
@@ -53,20 +51,20 @@ pub(super) fn mark<'a, T: Float>(
 }
 
 fn all_finite<T: Float>(numbers: &[T]) -> bool {
-    let all = AtomicBool::new(true);
-    Par::Threads.for_each(numbers.len().div_ceil(BLOCK), |block| {
-        let block = numbers.chunks(BLOCK).nth(block).unwrap_or_default();
+    let blocks = Par::Threads.map(numbers.len().div_ceil(BLOCK), |block| {
+        let block = &numbers[block * BLOCK..];
         // Without an early end, so that the loop becomes one of vectors.
-        if !block.iter().fold(true, |all, x| all & x.is_finite()) {
-            all.store(false, Relaxed);
-        }
+        let block = &block[..block.len().min(BLOCK)];
+        block.iter().fold(true, |all, x| all & x.is_finite())
     });
-    all.into_inner()
+    blocks.into_iter().all(|finite| finite)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::instances::Compiled;
+    use crate::matmul::Epilogue;
 
     const SIZE: [usize; 2] = [700, 96];
 
@@ -133,6 +131,28 @@ mod tests {
             assert_eq!(x.matmul_bias(&part, &bias, false).unwrap(), expected);
             assert!(!is_known_finite(&part));
         }
+    }
+
+    /// On the whole way of a product: row 2, which meets a zero, holds NaN, and is not read.
+    #[test]
+    fn products_leave_out_what_is_marked() {
+        let [x, mut w, bias] = operands();
+        let expected = x.matmul_bias(&w, &bias, true).unwrap().to_vec();
+        for j in 0..SIZE[1] {
+            w[[2, j]] = f32::NAN;
+        }
+        let epilogue = Epilogue {
+            bias: bias.as_slice(),
+            relu: true,
+        };
+        let product = |right| {
+            let mut out = vec![0.0; SIZE[1]];
+            (f32::kernels().product)(x.matrix().unwrap(), right, epilogue, &mut out).unwrap();
+            out
+        };
+        let w = w.matrix().unwrap();
+        assert_eq!(product(w.known_finite()), expected);
+        assert!(product(w).iter().all(|y| y.is_nan()));
     }
 
     #[test]

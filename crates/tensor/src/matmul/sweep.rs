@@ -16,7 +16,8 @@ const ROWS_AT_ONCE: usize = 8;
 /// Half of these.
 const HALF: usize = ROWS_AT_ONCE / 2;
 
-/// How many rows before it is added a row of B is fetched, if they are read [`line_by_line`].
+/// How many rows before it is added a row of B is fetched, if rows are left out and they are read
+/// [`line_by_line`].
 const AHEAD: usize = 4;
 
 /// Numbers of a row of A that are searched for zeros at a time.
@@ -198,27 +199,16 @@ impl<T: Real> Sweep<'_, T> {
         self.depths.map_or(self.a.columns(), <[usize]>::len)
     }
 
-    /// Which row of B is the `p`-th of them.
-    #[inline(always)]
-    fn row_of_b(&self, p: usize) -> usize {
-        self.depths.map_or(p, |depths| depths[p])
-    }
-
-    /// Asks for what is added [`AHEAD`] rows after the `p`-th.
+    /// Asks for what is added [`AHEAD`] rows after the `p`-th, if rows are left out: what lies in
+    /// order the processor fetches by itself.
     #[inline(always)]
     fn fetch_ahead<S: Simd>(&self, p: usize) {
-        if p + AHEAD >= self.depth() {
+        let Some(&row) = self.depths.and_then(|depths| depths.get(p + AHEAD)) else {
             return;
-        }
-        let lanes = T::Vector::<S>::LANES;
-        let row = self.b.pointer(self.row_of_b(p + AHEAD), self.columns.start);
-        // Asked in order, the processor goes on by itself: into the next row, which helps if that
-        // is added, too, and otherwise takes time from those that are.
-        let step = if self.depths.is_some() { 5 } else { 1 };
-        for first in 0..step {
-            for j in (first * lanes..self.columns.len()).step_by(step * lanes) {
-                prefetch_to_second_level(row.wrapping_add(j));
-            }
+        };
+        let row = self.b.pointer(row, self.columns.start);
+        for j in (0..self.columns.len()).step_by(T::Vector::<S>::LANES) {
+            prefetch_to_second_level(row.wrapping_add(j));
         }
     }
 }
