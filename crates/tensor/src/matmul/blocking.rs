@@ -121,13 +121,18 @@ impl Blocking {
         }
     }
 
-    /// For a B of `columns` columns that is read in place: half of the second-level cache holds a
-    /// block of it, so that the next one can be fetched meanwhile.
-    pub(super) fn in_place<T>(self, columns: usize) -> Blocking {
-        let row = columns.min(self.columns_in_place) * size_of::<T>();
-        let depth = Caches::of_this_machine().second / 2 / row.max(1);
+    /// For a C of `rows` rows and `columns` columns, and a B that is read in place: half of the
+    /// second-level cache holds a block of B, so that the next one can be fetched meanwhile, and a
+    /// quarter the columns of C to which all blocks add.
+    pub(super) fn in_place<T>(self, rows: usize, columns: usize) -> Blocking {
+        let second = Caches::of_this_machine().second;
+        let columns_of_c = second / 4 / (rows * size_of::<T>()).max(1);
+        let columns_in_place = columns_of_c.clamp(self.tile_columns, self.columns_in_place);
+        let row = columns.min(columns_in_place) * size_of::<T>();
+        let depth = second / 2 / row.max(1);
         Blocking {
             depth: depth.clamp(64, self.depth.max(64)),
+            columns_in_place,
             ..self
         }
     }

@@ -221,7 +221,7 @@ pub(super) fn packing<T: Real>(
     if let (Right::Matrix(b), true) = (&b, columns_first)
         && b.column_stride() == 1
     {
-        blocking = blocking.in_place::<T>(n);
+        blocking = blocking.in_place::<T>(m, n);
     }
     let product = Product {
         a,

@@ -12,6 +12,7 @@ pub struct MatrixRef<'a, T> {
     columns: usize,
     row_stride: isize,
     column_stride: isize,
+    rows_behind: usize,
     finite: bool,
     borrows: PhantomData<&'a [T]>,
 }
@@ -56,6 +57,7 @@ impl<'a, T> MatrixRef<'a, T> {
             columns,
             row_stride,
             column_stride,
+            rows_behind: 0,
             finite: false,
             borrows: PhantomData,
         })
@@ -93,6 +95,7 @@ impl<'a, T> MatrixRef<'a, T> {
             columns: self.rows,
             row_stride: self.column_stride,
             column_stride: self.row_stride,
+            rows_behind: 0,
             ..self
         }
     }
@@ -105,7 +108,18 @@ impl<'a, T> MatrixRef<'a, T> {
             rows: self.rows - row,
             ..self
         };
-        (MatrixRef { rows: row, ..self }, tail)
+        let head = MatrixRef {
+            rows: row,
+            rows_behind: tail.rows + self.rows_behind,
+            ..self
+        };
+        (head, tail)
+    }
+
+    /// How many rows follow the last one in the matrix of which this one was split off: whoever
+    /// takes part after part reads them next.
+    pub(super) fn rows_behind(&self) -> usize {
+        self.rows_behind
     }
 
     /// Rows.
@@ -263,5 +277,25 @@ impl<T> SharedTarget<T> {
 
     pub(super) fn row_stride(&self) -> usize {
         self.row_stride
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_know_how_many_rows_follow() {
+        let numbers = [0.0_f32; 10 * 3];
+        let whole = MatrixRef::row_major(&numbers, [10, 3]).unwrap();
+        assert_eq!(whole.rows_behind(), 0);
+        let (head, tail) = whole.split_at_row(4);
+        assert_eq!([head.rows_behind(), tail.rows_behind()], [6, 0]);
+        let (middle, end) = tail.split_at_row(5);
+        assert_eq!([middle.rows_behind(), end.rows_behind()], [1, 0]);
+        // The rows of a part of a part are followed by those of both.
+        assert_eq!(head.split_at_row(1).0.rows_behind(), 9);
+        // Its columns are other lines of memory, behind which is nothing of use.
+        assert_eq!(head.transposed().rows_behind(), 0);
     }
 }

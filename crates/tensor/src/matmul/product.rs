@@ -269,6 +269,8 @@ impl<T: Real> Kernel for RowBlock<'_, T> {
             for column_panel in self.columns.clone() {
                 let start = grid.panel_start(self.region, block, column_panel);
                 let right = &self.right[start..][..depth.len() * grid.width];
+                // The panel behind it, which is mostly in the third level only.
+                let next = right.as_ptr_range().end;
                 for row_panel in self.rows.clone() {
                     let rows = grid.row_panels.range(row_panel);
                     let left = &self.scratch[(rows.start - first_row) * depth.len()..];
@@ -281,7 +283,13 @@ impl<T: Real> Kernel for RowBlock<'_, T> {
                             grid.columns(column_panel),
                             left.as_ptr(),
                             (right.as_ptr(), grid.width as isize),
-                            Ahead::nothing(right.as_ptr()),
+                            Ahead::part(
+                                next,
+                                grid.width as isize,
+                                [depth.len(), grid.width],
+                                (row_panel - self.rows.start, self.rows.len()),
+                                depth.len(),
+                            ),
                         );
                     }
                 }
@@ -301,23 +309,36 @@ struct ColumnBlock<'a, T> {
 }
 
 impl<T: Real> ColumnBlock<'_, T> {
-    /// What to fetch during tile `tile` of this block of depth: a part of the next block of B, in
-    /// the order in which it lies in memory.
+    /// What to fetch during tile `tile` of this block of depth: a part of the block of B that is
+    /// read next, in the order in which it lies in memory.
     #[inline(always)]
     fn ahead(&self, block: usize, tile: usize) -> Option<Ahead<T>> {
-        let grid = &self.product.grid;
-        if block + 1 == grid.depth_blocks.count() || self.b.column_stride() != 1 {
+        if self.b.column_stride() != 1 {
             return None;
         }
-        let next = grid.depth_blocks.range(block + 1);
-        let first = self.columns.start * grid.width;
-        let columns = grid.columns(self.columns.end - 1).end - first;
+        let grid = &self.product.grid;
+        let blocks = &grid.depth_blocks;
+        // The next block of depth; then the first one of the next columns, or of the next rows.
+        let (rows, panel) = if block + 1 < self.blocks.end {
+            (blocks.range(block + 1), self.columns.start)
+        } else if self.columns.end < grid.column_panels() {
+            (blocks.range(self.blocks.start), self.columns.end)
+        } else {
+            let rows = blocks.range(block).len().min(self.b.rows_behind());
+            (self.b.rows()..self.b.rows() + rows, self.columns.start)
+        };
+        let first = panel * grid.width;
+        let panels = panel..(panel + self.columns.len()).min(grid.column_panels());
+        let columns = grid.columns(panels.end - 1).end - first;
+        if rows.is_empty() {
+            return None;
+        }
         Some(Ahead::part(
-            self.b.pointer(next.start, first),
+            self.b.pointer(rows.start, first),
             self.b.row_stride(),
-            [next.len(), columns],
+            [rows.len(), columns],
             (tile, self.columns.len() * grid.row_panels.count()),
-            grid.depth_blocks.range(block).len(),
+            blocks.range(block).len(),
         ))
     }
 }
