@@ -1,6 +1,6 @@
 //! Dropout whose mask is a function of the element's position.
 
-use super::philox::{GROUP, WORDS, words};
+use super::philox::{GROUP, WORDS, numbers};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -35,8 +35,8 @@ impl Tensor<bool> {
         let threshold = threshold("dropout_mask", "keep_probability", keep_probability)?;
         Tensor::build("dropout_mask", shape, |out| {
             in_groups(out, key, stream, |_, numbers, out| {
-                for (out, &number) in out.iter_mut().zip(numbers) {
-                    *out = number < threshold;
+                for i in 0..out.len() {
+                    out[i] = numbers[i] < threshold;
                 }
             });
         })
@@ -74,9 +74,13 @@ impl<T: Float> Tensor<T> {
         Tensor::build("dropout", self.shape.clone(), |out| {
             in_groups(out, key, stream, |start, numbers, out| {
                 let elements = &elements[start..start + out.len()];
-                for ((out, &x), &number) in out.iter_mut().zip(elements).zip(numbers) {
-                    let kept = x * scale;
-                    *out = if number < threshold { kept } else { T::ZERO };
+                for i in 0..out.len() {
+                    let kept = elements[i] * scale;
+                    out[i] = if numbers[i] < threshold {
+                        kept
+                    } else {
+                        T::ZERO
+                    };
                 }
             });
         })
@@ -95,13 +99,14 @@ fn threshold(operation: &str, name: &str, probability: f64) -> Result<u32> {
     )
 }
 
-/// Calls `set(start, numbers, elements)` for runs of elements from `start` on, on threads.
+/// Calls `set(start, numbers, elements)` for runs of elements from `start` on, on threads. Each has
+/// as many numbers as elements.
 #[inline(always)]
 fn in_groups<T: Element>(
     out: &mut [T],
     key: u64,
     stream: u64,
-    set: impl Fn(usize, &[u32; WORDS], &mut [T]) + Copy + Send + Sync,
+    set: impl Fn(usize, &[u32], &mut [T]) + Copy + Send + Sync,
 ) {
     // Blocks are whole groups.
     const { assert!(BLOCK.is_multiple_of(GROUP)) }
@@ -113,18 +118,14 @@ fn in_groups<T: Element>(
             || {
                 for (i, out) in out.chunks_mut(GROUP).enumerate() {
                     let start = block * BLOCK + i * GROUP;
-                    let words = words(key, stream, (start / GROUP) as u64);
-                    let (lower, upper) = out.split_at_mut(out.len().min(WORDS));
-                    let mut numbers = [0; WORDS];
-                    for i in 0..WORDS {
-                        numbers[i] = words[i] & 0xffff;
-                    }
-                    set(start, &numbers, lower);
-                    if !upper.is_empty() {
-                        for i in 0..WORDS {
-                            numbers[i] = words[i] >> 16;
+                    let numbers = numbers(key, stream, (start / GROUP) as u64);
+                    for (half, out) in out.chunks_mut(WORDS).enumerate() {
+                        let (start, numbers) = (start + half * WORDS, &numbers[half]);
+                        // Of a size that the compiler knows, but at the end.
+                        match out.first_chunk_mut::<WORDS>() {
+                            Some(out) => set(start, numbers, out),
+                            None => set(start, &numbers[..out.len()], out),
                         }
-                        set(start + WORDS, &numbers, upper);
                     }
                 }
             },

@@ -5,58 +5,63 @@
 //! before it, so any thread can make any part of the sequence. Seven rounds are the fewest that pass
 //! all statistical tests in that paper.
 
-/// Counters that are worked on side by side, one in each lane.
+/// Counters that are worked on side by side.
 pub(super) const LANES: usize = 16;
-/// Words that [`words`] makes at once.
+/// Words that [`numbers`] are made of.
 pub(super) const WORDS: usize = 4 * LANES;
 /// Numbers of 16 bits in them.
 pub(super) const GROUP: usize = 2 * WORDS;
 
 const ROUNDS: usize = 7;
-const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
-const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
+const WEYL: [u64; 2] = [0x9E37_79B9, 0xBB67_AE85];
+/// The bits of a word.
+const LOW: u64 = u32::MAX as u64;
 
-/// Group number `group` of the sequence that `key` and `stream` name.
+/// The numbers of group `group` of the sequence that `key` and `stream` name: its first half, and
+/// its second.
 ///
 /// Lane `i` encrypts the 128-bit counter `(group · LANES + i, stream)`; `w · LANES + i` of the group
 /// is word `w` of its result, so that no lanes need be exchanged. Number `j` of the group is the
 /// lower half of word `j`, number `WORDS + j` its upper half.
 #[inline(always)]
-pub(super) fn words(key: u64, stream: u64, group: u64) -> [u32; WORDS] {
-    let mut words = [[0_u32; LANES]; 4];
+pub(super) fn numbers(key: u64, stream: u64, group: u64) -> [[u32; WORDS]; 2] {
+    let mut words = [[0; LANES]; 4];
     for lane in 0..LANES {
         let counter = group.wrapping_mul(LANES as u64).wrapping_add(lane as u64);
-        words[0][lane] = counter as u32;
-        words[1][lane] = (counter >> 32) as u32;
-        words[2][lane] = stream as u32;
-        words[3][lane] = (stream >> 32) as u32;
+        words[0][lane] = counter;
+        words[1][lane] = counter >> 32;
+        words[2][lane] = stream;
+        words[3][lane] = stream >> 32;
     }
-    rounds(&mut words, [key as u32, (key >> 32) as u32]);
-    let mut flat = [0; WORDS];
+    rounds(&mut words, [key & LOW, key >> 32]);
+    let mut numbers = [[0; WORDS]; 2];
     for word in 0..4 {
-        flat[word * LANES..][..LANES].copy_from_slice(&words[word]);
+        let start = word * LANES;
+        for lane in 0..LANES {
+            numbers[0][start + lane] = (words[word][lane] & 0xffff) as u32;
+        }
+        for lane in 0..LANES {
+            numbers[1][start + lane] = (words[word][lane] as u32) >> 16;
+        }
     }
-    flat
+    numbers
 }
 
+/// Encrypts words, each the lower half of a number of 64 bits: the instruction that multiplies two
+/// words leaves the product there, and takes no notice of upper halves.
 #[inline(always)]
-fn rounds(words: &mut [[u32; LANES]; 4], mut key: [u32; 2]) {
+fn rounds(words: &mut [[u64; LANES]; 4], mut key: [u64; 2]) {
     for _ in 0..ROUNDS {
         for lane in 0..LANES {
-            let [a, b, c, d] = [
-                words[0][lane],
-                words[1][lane],
-                words[2][lane],
-                words[3][lane],
-            ];
-            let left = u64::from(MULTIPLIERS[0]) * u64::from(a);
-            let right = u64::from(MULTIPLIERS[1]) * u64::from(c);
-            words[0][lane] = (right >> 32) as u32 ^ b ^ key[0];
-            words[1][lane] = right as u32;
-            words[2][lane] = (left >> 32) as u32 ^ d ^ key[1];
-            words[3][lane] = left as u32;
+            let left = MULTIPLIERS[0] * (words[0][lane] & LOW);
+            let right = MULTIPLIERS[1] * (words[2][lane] & LOW);
+            words[0][lane] = (right >> 32) ^ words[1][lane] ^ key[0];
+            words[1][lane] = right;
+            words[2][lane] = (left >> 32) ^ words[3][lane] ^ key[1];
+            words[3][lane] = left;
         }
-        key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
+        key = [(key[0] + WEYL[0]) & LOW, (key[1] + WEYL[1]) & LOW];
     }
 }
 
@@ -86,8 +91,9 @@ mod tests {
             ),
         ];
         for (counter, key, expected) in cases {
-            let mut words = counter.map(|word| [word; LANES]);
-            rounds(&mut words, key);
+            let mut words = counter.map(|word: u32| [u64::from(word); LANES]);
+            rounds(&mut words, key.map(u64::from));
+            let words = words.map(|lanes| lanes.map(|word| word as u32));
             assert_eq!(words, expected.map(|word| [word; LANES]));
         }
     }

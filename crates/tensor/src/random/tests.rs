@@ -1,6 +1,6 @@
 //! Distributions, repeatability, and masks that depend on positions alone.
 
-use super::philox::{GROUP, WORDS, words};
+use super::philox::{GROUP, LANES, WORDS};
 use crate::reduce::same_on_any_pool;
 use crate::{Tensor, generator};
 
@@ -69,14 +69,35 @@ fn permutations_are_even() {
     );
 }
 
+/// Philox4x32-7 as its authors write it, one counter at a time.
+fn philox([mut a, mut b, mut c, mut d]: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    for _ in 0..7 {
+        let left = u64::from(a) * 0xD251_1F53;
+        let right = u64::from(c) * 0xCD9E_8D57;
+        [a, b, c, d] = [
+            (right >> 32) as u32 ^ b ^ key[0],
+            right as u32,
+            (left >> 32) as u32 ^ d ^ key[1],
+            left as u32,
+        ];
+        key = [
+            key[0].wrapping_add(0x9E37_79B9),
+            key[1].wrapping_add(0xBB67_AE85),
+        ];
+    }
+    [a, b, c, d]
+}
+
 #[test]
 fn masks_depend_on_positions_alone() {
     let long = Tensor::dropout_mask([100_003], 0.7, 5, 6).unwrap();
     let table = Tensor::dropout_mask([33, 65], 0.7, 5, 6).unwrap();
     assert_eq!(table.to_vec(), long.to_vec()[..33 * 65]);
     for (i, kept) in long.iter().enumerate() {
-        let word = words(5, 6, (i / GROUP) as u64)[i % WORDS];
-        let number = [word & 0xffff, word >> 16][i % GROUP / WORDS];
+        let (place, half) = (i % WORDS, i % GROUP / WORDS);
+        let counter = (i / GROUP * LANES + place % LANES) as u32;
+        let word = philox([counter, 0, 6, 0], [5, 0])[place / LANES];
+        let number = [word & 0xffff, word >> 16][half];
         assert_eq!(kept, f64::from(number) < 0.7 * 65_536.0, "{i}");
     }
     let kept = long.count(..).unwrap().item().unwrap();
