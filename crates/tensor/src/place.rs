@@ -4,8 +4,8 @@ use crate::element::Element;
 use crate::elementwise::walk::Walk;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
+use crate::slice::Slice;
 use crate::tensor::Tensor;
-use crate::views::Slice;
 
 impl<T: Element> Tensor<T> {
     /// A tensor of `shape` that is zero except where `slices` take it: there it holds `self`.

@@ -16,6 +16,7 @@ mod filter_gradient;
 mod filters;
 mod im2col;
 mod job;
+mod kernels;
 mod microkernel;
 mod ops;
 mod pack;
@@ -31,8 +32,8 @@ mod tests;
 mod windows;
 mod winograd;
 
+pub(crate) use kernels::ConvKernels;
 pub(crate) use ops::slice;
 pub use padding::Padding;
 pub use params::{Conv2dOptions, Conv2dParams, ConvAlgorithm, ConvDirection};
-pub(crate) use plan::ConvKernels;
 pub use statistics::{ConvStatistics, conv_statistics};

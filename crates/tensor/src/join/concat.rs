@@ -4,8 +4,8 @@ use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::parallel::{BLOCK, Par};
 use crate::shape::Shape;
+use crate::slice::Slice;
 use crate::tensor::Tensor;
-use crate::views::Slice;
 
 impl<T: Element> Tensor<T> {
     /// The tensors one after another along `axis`; all other axes must agree.

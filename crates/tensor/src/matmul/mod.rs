@@ -35,6 +35,7 @@ mod pack;
 mod past_caches;
 mod product;
 mod scratch;
+mod stacks;
 mod swap;
 mod sweep;
 mod tensor_matmul;

@@ -1,6 +1,7 @@
 //! Every algorithm, level and direction against a naive oracle over a grid of geometries.
 
 mod accuracy;
+mod cases;
 mod depthwise;
 mod few_pixels;
 mod grid;
