@@ -173,8 +173,19 @@ fn what_moves_elements_by_index_keeps_the_index_alone() {
         0
     );
     assert_eq!(saved(&[4, 6], |x| x.repeat(2, 0)?.tile(&[2, 1])), 0);
-    let resized = saved(&[1, 4, 6, 2], |x| x.resize_nearest([8, 4]));
-    assert_eq!(resized, (8 + 4) * index);
+}
+
+#[test]
+fn resizing_keeps_the_weights_of_each_axis_alone() {
+    // Where each row begins, and at the end; a column and a number for each weight.
+    let weights = |rows: usize, numbers| (rows + 1) * 8 + numbers * size_of::<(usize, f32)>();
+    let nearest = saved(&[1, 4, 6, 2], |x| x.resize_nearest([8, 4]));
+    assert_eq!(nearest, weights(8, 8) + weights(4, 4));
+    // All but the first and the last lie between two.
+    let bilinear = saved(&[1, 4, 6, 2], |x| x.resize_bilinear([8, 6], false));
+    assert_eq!(bilinear, weights(8, 14));
+    let means = saved(&[1, 4, 6, 2], |x| x.adaptive_avg_pool2d([2, 3]));
+    assert_eq!(means, weights(2, 4) + weights(3, 6));
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod rule;
 mod scan;
 mod shape;
 mod softmax;
+mod sparse;
 mod views;
 
 pub(crate) use elementwise::catalogue;
@@ -58,6 +59,7 @@ pub(crate) fn entries() -> Vec<OpEntry> {
         einsum::entries,
         linalg::entries,
         normalize::entries,
+        sparse::entries,
         resize::entries,
         loss::entries,
     ];

@@ -1,6 +1,6 @@
 //! Images of another size: interpolation, and pooling to a given size.
 
-use tensor::{Error, Float, Result, Tensor};
+use tensor::{Error, Float, Result, SparseMatrix, Tensor};
 
 use crate::samples::OpEntry;
 use crate::var::Var;
@@ -17,12 +17,14 @@ impl<T: Float> Var<T> {
         let old = image_size("resize_nearest", self, size)?;
         let mut resized = self.clone();
         for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
-            let nearest = |i: usize| {
-                let centre = (i as f64 + 0.5) * old as f64 / new as f64;
-                (centre as usize).min(old.saturating_sub(1)) as i64
-            };
-            let index = Tensor::from_fn([new], |at| nearest(at[0]))?;
-            resized = resized.index_select(axis as isize + 1, &index)?;
+            if new != old {
+                let nearest = |i: usize| {
+                    let centre = (i as f64 + 0.5) * old as f64 / new as f64;
+                    [((centre as usize).min(old.saturating_sub(1)), T::ONE)]
+                };
+                let weights = SparseMatrix::from_rows(old, (0..new).map(nearest))?;
+                resized = resized.sparse_along(axis as isize + 1, &weights)?;
+            }
         }
         Ok(resized)
     }
@@ -39,8 +41,9 @@ impl<T: Float> Var<T> {
         let mut resized = self.clone();
         for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
             if new != old {
-                let weights = linear_weights(old, new, align_corners)?;
-                resized = resized.along(axis as isize + 1, &weights)?;
+                let rows = (0..new).map(|i| linear_weights(i, new, old, align_corners));
+                let weights = SparseMatrix::from_rows(old, rows)?;
+                resized = resized.sparse_along(axis as isize + 1, &weights)?;
             }
         }
         Ok(resized)
@@ -57,15 +60,13 @@ impl<T: Float> Var<T> {
         let old = image_size("adaptive_avg_pool2d", self, size)?;
         let mut pooled = self.clone();
         for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
-            let weights = Tensor::from_fn([new, old], |at| {
-                let window = adaptive_window(at[0], new, old);
-                if window.contains(&at[1]) {
-                    T::constant(1.0 / window.len() as f64)
-                } else {
-                    T::ZERO
-                }
-            })?;
-            pooled = pooled.along(axis as isize + 1, &weights)?;
+            let rows = (0..new).map(|i| {
+                let window = adaptive_window(i, new, old);
+                let weight = T::constant(1.0 / window.len() as f64);
+                window.map(move |pixel| (pixel, weight))
+            });
+            let weights = SparseMatrix::from_rows(old, rows)?;
+            pooled = pooled.sparse_along(axis as isize + 1, &weights)?;
         }
         Ok(pooled)
     }
@@ -121,14 +122,6 @@ impl<T: Float> Var<T> {
         image_size("global_max_pool2d", self, [1, 1])?;
         self.max([1, 2])
     }
-
-    /// The linear map `weights` along one axis: `y[…, i, …] = Σⱼ weights[i, j] x[…, j, …]`.
-    fn along(&self, axis: isize, weights: &Tensor<T>) -> Result<Var<T>> {
-        let weights = Var::constant(weights.clone());
-        weights
-            .matmul(&self.swap_axes(axis, -2)?)?
-            .swap_axes(axis, -2)
-    }
 }
 
 /// Height and width of an image that is to get `size`.
@@ -153,21 +146,23 @@ fn adaptive_window(i: usize, new: usize, old: usize) -> std::ops::Range<usize> {
     start..end.max(start + 1)
 }
 
-/// The weights of `old` pixels in each of `new` interpolated ones.
-fn linear_weights<T: Float>(old: usize, new: usize, align_corners: bool) -> Result<Tensor<T>> {
+/// The one or two of `old` pixels that pixel `i` of `new` lies on or between, and their weights.
+fn linear_weights<T: Float>(
+    i: usize,
+    new: usize,
+    old: usize,
+    align_corners: bool,
+) -> impl Iterator<Item = (usize, T)> {
     let last = old.saturating_sub(1) as f64;
-    Tensor::from_fn([new, old], |at| {
-        let place = if align_corners {
-            match new {
-                1 => 0.0,
-                _ => at[0] as f64 * last / (new - 1) as f64,
-            }
-        } else {
-            (at[0] as f64 + 0.5) * old as f64 / new as f64 - 0.5
-        };
-        let distance = (place.clamp(0.0, last) - at[1] as f64).abs();
-        T::constant((1.0 - distance).max(0.0))
-    })
+    let place = match (align_corners, new) {
+        (true, 1) => 0.0,
+        (true, _) => i as f64 * last / (new - 1) as f64,
+        (false, _) => (i as f64 + 0.5) * old as f64 / new as f64 - 0.5,
+    };
+    let place = place.clamp(0.0, last);
+    let (before, part) = (place as usize, place.fract());
+    let after = (part > 0.0).then(|| (before + 1, T::constant(part)));
+    [(before, T::constant(1.0 - part))].into_iter().chain(after)
 }
 
 #[inline]
