@@ -9,6 +9,25 @@ fn image() -> Var<f64> {
 }
 
 #[test]
+fn no_images_are_resized_to_none() {
+    for shape in [[0, 0, 3, 2], [0, 3, 0, 2], [0, 4, 4, 2], [0, 0, 0, 2]] {
+        let x = Tape::new().variable(Tensor::<f64>::zeros(shape).unwrap());
+        for resized in [
+            x.resize_nearest([2, 5]),
+            x.resize_bilinear([2, 5], false),
+            x.resize_bilinear([2, 5], true),
+            x.adaptive_avg_pool2d([2, 5]),
+        ] {
+            let resized = resized.unwrap();
+            assert_eq!(*resized.shape(), [0, 2, 5, 2]);
+            let loss = resized.sum(..).unwrap();
+            let gradients = loss.backward().unwrap();
+            assert_eq!(*gradients.of(&x).unwrap().shape(), shape);
+        }
+    }
+}
+
+#[test]
 fn senseless_arguments_are_errors() {
     let x = image();
     let v = Var::from(Tensor::from([1.0, 2.0]));

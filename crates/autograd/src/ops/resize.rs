@@ -22,8 +22,7 @@ impl<T: Float> Var<T> {
                     let centre = (i as f64 + 0.5) * old as f64 / new as f64;
                     [((centre as usize).min(old.saturating_sub(1)), T::ONE)]
                 };
-                let weights = SparseMatrix::from_rows(old, (0..new).map(nearest))?;
-                resized = resized.sparse_along(axis as isize + 1, &weights)?;
+                resized = resized.mixed(axis, new, nearest)?;
             }
         }
         Ok(resized)
@@ -41,9 +40,8 @@ impl<T: Float> Var<T> {
         let mut resized = self.clone();
         for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
             if new != old {
-                let rows = (0..new).map(|i| linear_weights(i, new, old, align_corners));
-                let weights = SparseMatrix::from_rows(old, rows)?;
-                resized = resized.sparse_along(axis as isize + 1, &weights)?;
+                let weights = |i| linear_weights(i, new, old, align_corners);
+                resized = resized.mixed(axis, new, weights)?;
             }
         }
         Ok(resized)
@@ -60,13 +58,11 @@ impl<T: Float> Var<T> {
         let old = image_size("adaptive_avg_pool2d", self, size)?;
         let mut pooled = self.clone();
         for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
-            let rows = (0..new).map(|i| {
+            pooled = pooled.mixed(axis, new, |i| {
                 let window = adaptive_window(i, new, old);
                 let weight = T::constant(1.0 / window.len() as f64);
                 window.map(move |pixel| (pixel, weight))
-            });
-            let weights = SparseMatrix::from_rows(old, rows)?;
-            pooled = pooled.sparse_along(axis as isize + 1, &weights)?;
+            })?;
         }
         Ok(pooled)
     }
@@ -121,6 +117,21 @@ impl<T: Float> Var<T> {
     pub fn global_max_pool2d(&self) -> Result<Var<T>> {
         image_size("global_max_pool2d", self, [1, 1])?;
         self.max([1, 2])
+    }
+
+    /// `new` pixels along the height (`axis` 0) or the width (1), each the sum of old ones by the
+    /// weights that `row` has for it.
+    fn mixed<R: IntoIterator<Item = (usize, T)>>(
+        &self,
+        axis: usize,
+        new: usize,
+        row: impl Fn(usize) -> R,
+    ) -> Result<Var<T>> {
+        let old = self.shape()[axis + 1];
+        // Of no images there need not be a pixel that a row could weigh.
+        let rows = (0..new).map(|i| row(i).into_iter().filter(|_| old > 0));
+        let weights = SparseMatrix::from_rows(old, rows)?;
+        self.sparse_along(axis as isize + 1, &weights)
     }
 }
 

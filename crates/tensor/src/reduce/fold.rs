@@ -87,9 +87,17 @@ pub(crate) trait Fold<A>: Copy + Send + Sync {
 /// A fold whose state takes one element at a time and has no wider form.
 #[derive(Clone, Copy)]
 pub(super) struct Plain<S, Take, Join> {
-    pub(super) empty: S,
-    pub(super) take: Take,
-    pub(super) join: Join,
+    empty: S,
+    take: Take,
+    join: Join,
+}
+
+impl<S, Take, Join> Plain<S, Take, Join> {
+    /// Of closures that are marked `#[inline(always)]`, which functions named here would not be.
+    #[inline(always)]
+    pub(super) fn new(empty: S, take: Take, join: Join) -> Self {
+        Plain { empty, take, join }
+    }
 }
 
 impl<A, S, Take, Join> Fold<A> for Plain<S, Take, Join>

@@ -37,11 +37,13 @@ impl<T: Number> Tensor<T> {
         match T::DTYPE {
             DType::F32 | DType::F64 => reduce(operation, self, axes, WideSum, T::from_f64),
             _ => {
-                let fold = Plain {
-                    empty: T::ZERO,
-                    take: T::plus,
-                    join: T::plus,
-                };
+                let fold = Plain::new(
+                    T::ZERO,
+                    #[inline(always)]
+                    |a: T, b: T| a.plus(b),
+                    #[inline(always)]
+                    |a: T, b: T| a.plus(b),
+                );
                 reduce(operation, self, axes, fold, |sum| sum)
             }
         }
@@ -102,19 +104,23 @@ impl<T: Number> Tensor<T> {
     pub fn prod(&self, axes: impl Into<Axes>) -> Result<Tensor<T>> {
         match T::DTYPE {
             DType::F32 | DType::F64 => {
-                let fold = Plain {
-                    empty: 1.0,
-                    take: |product: f64, x: T| product * x.to_f64(),
-                    join: f64::times,
-                };
+                let fold = Plain::new(
+                    1.0,
+                    #[inline(always)]
+                    |product: f64, x: T| product * x.to_f64(),
+                    #[inline(always)]
+                    |a: f64, b: f64| a * b,
+                );
                 reduce("prod", self, &axes.into(), fold, T::from_f64)
             }
             _ => {
-                let fold = Plain {
-                    empty: T::ONE,
-                    take: T::times,
-                    join: T::times,
-                };
+                let fold = Plain::new(
+                    T::ONE,
+                    #[inline(always)]
+                    |a: T, b: T| a.times(b),
+                    #[inline(always)]
+                    |a: T, b: T| a.times(b),
+                );
                 reduce("prod", self, &axes.into(), fold, |product| product)
             }
         }
@@ -133,11 +139,13 @@ impl<T: Number> Tensor<T> {
     /// # Errors
     /// If an axis does not exist or is named twice, or there are no elements to choose from.
     pub fn max(&self, axes: impl Into<Axes>) -> Result<Tensor<T>> {
-        let fold = Plain {
-            empty: T::LOWEST,
-            take: T::larger,
-            join: T::larger,
-        };
+        let fold = Plain::new(
+            T::LOWEST,
+            #[inline(always)]
+            |a: T, b: T| a.larger(b),
+            #[inline(always)]
+            |a: T, b: T| a.larger(b),
+        );
         let axes = axes.into();
         self.check_choice("max", &axes)?;
         reduce("max", self, &axes, fold, |x| x)
@@ -154,11 +162,13 @@ impl<T: Number> Tensor<T> {
     /// # Errors
     /// If an axis does not exist or is named twice, or there are no elements to choose from.
     pub fn min(&self, axes: impl Into<Axes>) -> Result<Tensor<T>> {
-        let fold = Plain {
-            empty: T::HIGHEST,
-            take: T::smaller,
-            join: T::smaller,
-        };
+        let fold = Plain::new(
+            T::HIGHEST,
+            #[inline(always)]
+            |a: T, b: T| a.smaller(b),
+            #[inline(always)]
+            |a: T, b: T| a.smaller(b),
+        );
         let axes = axes.into();
         self.check_choice("min", &axes)?;
         reduce("min", self, &axes, fold, |x| x)
@@ -301,11 +311,13 @@ impl Tensor<bool> {
     /// # Errors
     /// If an axis does not exist or is named twice.
     pub fn any(&self, axes: impl Into<Axes>) -> Result<Tensor<bool>> {
-        let fold = Plain {
-            empty: false,
-            take: |any, x: bool| any | x,
-            join: |a, b| a | b,
-        };
+        let fold = Plain::new(
+            false,
+            #[inline(always)]
+            |any, x: bool| any | x,
+            #[inline(always)]
+            |a, b| a | b,
+        );
         reduce("any", self, &axes.into(), fold, |any| any)
     }
 
@@ -321,11 +333,13 @@ impl Tensor<bool> {
     /// # Errors
     /// If an axis does not exist or is named twice.
     pub fn all(&self, axes: impl Into<Axes>) -> Result<Tensor<bool>> {
-        let fold = Plain {
-            empty: true,
-            take: |all, x: bool| all & x,
-            join: |a, b| a & b,
-        };
+        let fold = Plain::new(
+            true,
+            #[inline(always)]
+            |all, x: bool| all & x,
+            #[inline(always)]
+            |a, b| a & b,
+        );
         reduce("all", self, &axes.into(), fold, |all| all)
     }
 
@@ -342,11 +356,13 @@ impl Tensor<bool> {
     /// # Errors
     /// If an axis does not exist or is named twice.
     pub fn count(&self, axes: impl Into<Axes>) -> Result<Tensor<i64>> {
-        let fold = Plain {
-            empty: 0_i64,
-            take: |count, x: bool| count + x.to_i64(),
-            join: |a: i64, b| a + b,
-        };
+        let fold = Plain::new(
+            0_i64,
+            #[inline(always)]
+            |count, x: bool| count + x.to_i64(),
+            #[inline(always)]
+            |a: i64, b| a + b,
+        );
         reduce("count", self, &axes.into(), fold, |count| count)
     }
 }
