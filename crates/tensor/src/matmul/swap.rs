@@ -26,11 +26,13 @@ pub(super) fn pays<T>(a: &MatrixRef<'_, T>, b: &MatrixRef<'_, T>) -> bool {
         a.row_stride() == 1 && b.column_stride() == 1 && n <= 64 && m >= 2 * n && k >= 256;
     /// More than the second-level cache of any core.
     const LARGE: usize = 4 << 20;
+    /// Of an A that stays there beside what is computed.
+    const SMALL: usize = 384 << 10;
     let (small, large) = (m * k, k.saturating_mul(n).saturating_mul(size_of::<T>()));
     let copies_nothing = b.row_stride() == 1
         && a.column_stride() == 1
-        && (16..=64).contains(&m)
-        && small * size_of::<T>() <= 256 << 10
+        && (16..=128).contains(&m)
+        && small * size_of::<T>() <= SMALL
         && large >= LARGE
         && n >= 8 * m;
     reads_in_order || copies_nothing
@@ -137,6 +139,53 @@ impl<T: Real> Turn<'_, T> {
                 // SAFETY: the element exists, and its column is this task's alone.
                 let target = unsafe { &mut *self.c.pointer(i, column) };
                 self.epilogue.store(self.accum, column, value, target);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pieces of the transposed product, their rest, and what is added on the way, beside the product
+    /// by a copy of B that lies by rows.
+    #[test]
+    fn a_large_b_by_columns_is_read_as_it_lies() {
+        for [m, k, n] in [[16, 600, 1801], [100, 700, 2500], [128, 300, 4099]] {
+            let numbers =
+                |len: usize, step: usize| (0..len).map(move |i| ((i * step) % 23) as f32 - 11.0);
+            let a: Vec<f32> = numbers(m * k, 7).collect();
+            let by_columns: Vec<f32> = numbers(k * n, 5).collect();
+            let by_rows: Vec<f32> = (0..k * n)
+                .map(|at| by_columns[at % n * k + at / n])
+                .collect();
+            let bias: Vec<f32> = numbers(n, 3).collect();
+            let a = MatrixRef::row_major(&a, [m, k]).unwrap();
+            let b = MatrixRef::row_major(&by_columns, [n, k])
+                .unwrap()
+                .transposed();
+            assert!(pays(&a, &b), "{m} {k} {n}");
+            let by_rows = MatrixRef::row_major(&by_rows, [k, n]).unwrap();
+            assert!(!pays(&a, &by_rows));
+            let epilogue = Epilogue {
+                bias: Some(&bias),
+                relu: true,
+            };
+            for level in Level::available() {
+                for (accum, epilogue) in [
+                    (Accum::Replace, Epilogue::NONE),
+                    (Accum::Replace, epilogue),
+                    (Accum::Add, epilogue),
+                ] {
+                    let [mut found, mut expected] = [(); 2].map(|()| vec![2.0; m * n]);
+                    let mut c = MatrixMut::row_major(&mut found, [m, n]).unwrap();
+                    product(&a, &b, &mut c, accum, epilogue, Par::Threads, level).unwrap();
+                    let c = MatrixMut::row_major(&mut expected, [m, n]).unwrap();
+                    gemm(a, by_rows, c, accum, epilogue, Par::Sequential, level).unwrap();
+                    // Sums of whole numbers, which are exact.
+                    assert!(found == expected, "{level:?} {m} {k} {n}");
+                }
             }
         }
     }
