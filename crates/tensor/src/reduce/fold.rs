@@ -100,6 +100,14 @@ impl<S, Take, Join> Plain<S, Take, Join> {
     }
 }
 
+impl<S, Join: Copy> Plain<S, Join, Join> {
+    /// Whose states are such as the elements, and take them as they join.
+    #[inline(always)]
+    pub(super) fn of_elements(empty: S, join: Join) -> Self {
+        Plain::new(empty, join, join)
+    }
+}
+
 impl<A, S, Take, Join> Fold<A> for Plain<S, Take, Join>
 where
     A: Copy,
@@ -372,16 +380,8 @@ mod tests {
     #[test]
     fn slices_of_any_length_are_folded_whole() {
         let numbers: Vec<i64> = (0..1200).map(|i| i * i % 1009).collect();
-        let largest = Plain {
-            empty: i64::MIN,
-            take: i64::max,
-            join: i64::max,
-        };
-        let sum = Plain {
-            empty: 0,
-            take: |a: i64, b: i64| a + b,
-            join: |a, b| a + b,
-        };
+        let largest = Plain::of_elements(i64::MIN, i64::max);
+        let sum = Plain::of_elements(0, |a: i64, b: i64| a + b);
         for len in 0..numbers.len() {
             let x = &numbers[..len];
             assert_eq!(sum.slice(x), x.iter().sum::<i64>(), "{len}");

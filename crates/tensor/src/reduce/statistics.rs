@@ -37,10 +37,8 @@ impl<T: Number> Tensor<T> {
         match T::DTYPE {
             DType::F32 | DType::F64 => reduce(operation, self, axes, WideSum, T::from_f64),
             _ => {
-                let fold = Plain::new(
+                let fold = Plain::of_elements(
                     T::ZERO,
-                    #[inline(always)]
-                    |a: T, b: T| a.plus(b),
                     #[inline(always)]
                     |a: T, b: T| a.plus(b),
                 );
@@ -114,10 +112,8 @@ impl<T: Number> Tensor<T> {
                 reduce("prod", self, &axes.into(), fold, T::from_f64)
             }
             _ => {
-                let fold = Plain::new(
+                let fold = Plain::of_elements(
                     T::ONE,
-                    #[inline(always)]
-                    |a: T, b: T| a.times(b),
                     #[inline(always)]
                     |a: T, b: T| a.times(b),
                 );
@@ -139,10 +135,8 @@ impl<T: Number> Tensor<T> {
     /// # Errors
     /// If an axis does not exist or is named twice, or there are no elements to choose from.
     pub fn max(&self, axes: impl Into<Axes>) -> Result<Tensor<T>> {
-        let fold = Plain::new(
+        let fold = Plain::of_elements(
             T::LOWEST,
-            #[inline(always)]
-            |a: T, b: T| a.larger(b),
             #[inline(always)]
             |a: T, b: T| a.larger(b),
         );
@@ -162,10 +156,8 @@ impl<T: Number> Tensor<T> {
     /// # Errors
     /// If an axis does not exist or is named twice, or there are no elements to choose from.
     pub fn min(&self, axes: impl Into<Axes>) -> Result<Tensor<T>> {
-        let fold = Plain::new(
+        let fold = Plain::of_elements(
             T::HIGHEST,
-            #[inline(always)]
-            |a: T, b: T| a.smaller(b),
             #[inline(always)]
             |a: T, b: T| a.smaller(b),
         );
@@ -311,12 +303,10 @@ impl Tensor<bool> {
     /// # Errors
     /// If an axis does not exist or is named twice.
     pub fn any(&self, axes: impl Into<Axes>) -> Result<Tensor<bool>> {
-        let fold = Plain::new(
+        let fold = Plain::of_elements(
             false,
             #[inline(always)]
-            |any, x: bool| any | x,
-            #[inline(always)]
-            |a, b| a | b,
+            |a: bool, b: bool| a | b,
         );
         reduce("any", self, &axes.into(), fold, |any| any)
     }
@@ -333,12 +323,10 @@ impl Tensor<bool> {
     /// # Errors
     /// If an axis does not exist or is named twice.
     pub fn all(&self, axes: impl Into<Axes>) -> Result<Tensor<bool>> {
-        let fold = Plain::new(
+        let fold = Plain::of_elements(
             true,
             #[inline(always)]
-            |all, x: bool| all & x,
-            #[inline(always)]
-            |a, b| a & b,
+            |a: bool, b: bool| a & b,
         );
         reduce("all", self, &axes.into(), fold, |all| all)
     }
