@@ -54,10 +54,7 @@ impl<T: Float> SparseMatrix<T> {
                         .with("column", column)
                         .with("columns", columns));
                 }
-                if entries.len() == entries.capacity() {
-                    let more = entries.len().max(4);
-                    reserve(&mut entries, more)?;
-                }
+                reserve(&mut entries, 1)?;
                 entries.push((column, number));
             }
             starts.push(entries.len());
@@ -94,6 +91,16 @@ impl<T: Float> SparseMatrix<T> {
     }
 
     /// The matrix with rows and columns exchanged.
+    ///
+    /// ```
+    /// use tensor::SparseMatrix;
+    /// let matrix = SparseMatrix::from_rows(3, [[(0, 1.0)], [(2, -1.0)]].into_iter())?;
+    /// assert_eq!((matrix.rows(), matrix.columns()), (2, 3));
+    /// let transposed = matrix.transposed()?;
+    /// assert_eq!(transposed.row(2), [(1, -1.0)]);
+    /// assert!(transposed.row(1).is_empty());
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// If memory is short.
@@ -172,7 +179,6 @@ impl<T: Float> Tensor<T> {
         }
         let mut shape = self.shape.clone();
         shape.set(axis, matrix.rows());
-        let inner: usize = self.shape[axis + 1..].iter().product();
         let x = self.try_contiguous(OPERATION)?;
         let x = x.as_slice().unwrap_or_default();
         let level = Level::best();
@@ -180,6 +186,8 @@ impl<T: Float> Tensor<T> {
             if out.is_empty() {
                 return;
             }
+            // Of no elements the sizes may have a product that is none.
+            let inner: usize = self.shape[axis + 1..].iter().product();
             let rows_at_once = (BLOCK / inner).max(1);
             Par::Threads.for_chunks(out, rows_at_once * inner, |block, out| {
                 let first = block * rows_at_once;
@@ -330,6 +338,11 @@ mod tests {
         let error = x.sparse_along(1, &matrix()).unwrap_err().to_string();
         assert!(error.contains("[3, 5]") && error.contains('4'), "{error}");
         assert!(x.sparse_along(2, &matrix()).is_err());
+        // Whose sizes have no product.
+        let huge = [0, 4, usize::MAX / 2, 4];
+        let none = Tensor::<f64>::zeros(huge).unwrap();
+        let rows = none.sparse_along(1, &matrix()).unwrap();
+        assert_eq!(*rows.shape(), [0, 5, huge[2], 4]);
         let endless = SparseMatrix::from_rows(1, (0..usize::MAX).map(|_| [(0, 1.0)]));
         assert!(endless.is_err());
     }

@@ -111,18 +111,15 @@ fn forward<T: Real + Compiled>(
         Plan::Product => return product::forward(params, execution, x, w.values, epilogue, out),
         Plan::Winograd(_, kernels) => kernels,
     };
-    let batch = params.batch;
-    (kernels.correlate)(
-        task.operation,
+    let (source, target) = (Source::Image(x), Target::values(out));
+    in_tiles(
+        kernels,
+        &task,
         execution,
-        &task.correlation,
-        batch,
-        task.shapes,
-        Source::Image(x),
+        source,
         w,
-        epilogue,
-        Ending::Store,
-        Target::values(out),
+        (epilogue, Ending::Store),
+        target,
     )
 }
 
@@ -142,18 +139,8 @@ fn forward_pooled<T: Real + Compiled>(
         return Ok(false);
     };
     plan.count(params);
-    (kernels.correlate)(
-        task.operation,
-        execution,
-        &task.correlation,
-        params.batch,
-        task.shapes,
-        Source::Image(x),
-        w,
-        epilogue,
-        Ending::Pool,
-        out,
-    )?;
+    let (source, end) = (Source::Image(x), (epilogue, Ending::Pool));
+    in_tiles(kernels, &task, execution, source, w, end, out)?;
     Ok(true)
 }
 
@@ -183,39 +170,32 @@ fn input_gradient<T: Real + Compiled>(
         }
         Plan::Winograd(_, kernels) => kernels,
     };
-    input_gradient_in_tiles(
-        params,
-        kernels,
-        &task,
-        execution,
-        Source::Image(dy),
-        w,
-        gate,
-        dx,
-    )
+    let (source, target) = (Source::Image(dy), Target::values(dx));
+    let end = (Epilogue::NONE, gate.map_or(Ending::Store, Ending::Gate));
+    in_tiles(kernels, &task, execution, source, w.into(), end, target)
 }
 
-fn input_gradient_in_tiles<T: Real>(
-    params: &Conv2dParams,
+/// `target = source ⋆ w` by Winograd's algorithm, finished by `epilogue` and `ending`.
+fn in_tiles<T: Real>(
     kernels: &WinogradKernels<T>,
     task: &Task,
     execution: Execution,
-    dy: Source<'_, T>,
-    w: &[T],
-    gate: Option<&[T]>,
-    dx: &mut [T],
+    source: Source<'_, T>,
+    w: Filters<'_, T>,
+    (epilogue, ending): (Epilogue<'_, T>, Ending<'_, T>),
+    target: Target<'_, T>,
 ) -> Result<()> {
     (kernels.correlate)(
         task.operation,
         execution,
         &task.correlation,
-        params.batch,
+        task.batch,
         task.shapes,
-        dy,
-        w.into(),
-        Epilogue::NONE,
-        gate.map_or(Ending::Store, Ending::Gate),
-        Target::values(dx),
+        source,
+        w,
+        epilogue,
+        ending,
+        target,
     )
 }
 
@@ -235,8 +215,9 @@ fn pooled_input_gradient<T: Real + Compiled>(
         return Ok(false);
     };
     plan.count(params);
-    let dy = Source::Pooled(dy);
-    input_gradient_in_tiles(params, kernels, &task, execution, dy, w, gate, dx)?;
+    let (source, target) = (Source::Pooled(dy), Target::values(dx));
+    let end = (Epilogue::NONE, gate.map_or(Ending::Store, Ending::Gate));
+    in_tiles(kernels, &task, execution, source, w.into(), end, target)?;
     Ok(true)
 }
 

@@ -90,6 +90,7 @@ pub(super) struct Task {
     pub(super) direction: ConvDirection,
     pub(super) operation: &'static str,
     pub(super) correlation: Correlation,
+    pub(super) batch: usize,
     pub(super) shapes: [ImageShape; 2],
 }
 
@@ -109,6 +110,7 @@ impl Task {
             direction,
             operation,
             correlation,
+            batch: params.batch,
             shapes,
         }
     }
