@@ -4,6 +4,7 @@ use crate::conv::ahead::Ahead;
 use crate::conv::correlation::Correlation;
 use crate::conv::job::{Block, Job, Step};
 use crate::conv::microkernel::{Loop, Repeat, Strip};
+use crate::conv::reached::{Path, reached};
 use crate::conv::windows::{Windows, for_windows};
 use crate::simd::Real;
 
@@ -46,6 +47,8 @@ fn strips<T: Real>(
         channels,
         ..
     } = step.correlation;
+    let copied = windows.row_len != job.source_shape.row_len();
+    reached(Path::InPlace { copied }, job.level);
     let source_channels = job.source_shape.channels;
     let target_channels = job.target_shape.channels;
     let group_len = step.panels.len();

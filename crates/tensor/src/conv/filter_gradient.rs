@@ -13,6 +13,7 @@ use crate::conv::im2col;
 use crate::conv::job::{Block, Execution, ImageShape, Patches, input_image, output_image};
 use crate::conv::microkernel::{Finish, Loop, Repeat, Strip, fitting};
 use crate::conv::params::Conv2dParams;
+use crate::conv::reached::{Path, reached};
 use crate::conv::statistics::count_multiplications;
 use crate::conv::windows::{Windows, for_windows};
 use crate::error::Result;
@@ -427,7 +428,9 @@ impl<T: Real> Sum<'_, T> {
         } = gradient;
         let first = at(images.start, rows.start, columns.start);
         let last = at(images.end - 1, rows.end - 1, columns.end - 1);
-        if last + width <= self.dy.len() {
+        let copied = last + width > self.dy.len();
+        reached(Path::FilterGradient { copied }, self.level);
+        if !copied {
             return body(&self.dy[first..], steps);
         }
         let row_len = columns.len() * width;

@@ -11,6 +11,7 @@ use crate::conv::correlation::Correlation;
 use crate::conv::direct::is_contiguous;
 use crate::conv::job::{Block, ImageShape, Job, Step};
 use crate::conv::microkernel::{Loop, Repeat, Strip};
+use crate::conv::reached::{Path, reached};
 use crate::matmul::with_scratch;
 use crate::simd::Real;
 
@@ -121,7 +122,9 @@ pub(super) fn block<T: Real>(job: &Job<'_, T>, block: &Block, target: &mut [T]) 
         let block_len = patches.block_len(total);
         for first in (0..total).step_by(block_len) {
             let range = first..(first + block_len).min(total);
-            if correlation.is_dense() {
+            let dense = correlation.is_dense();
+            reached(Path::Packed { dense }, job.level);
+            if dense {
                 let channels = job.target_shape.channels;
                 let target = &mut target[first * channels..range.end * channels];
                 multiply(job, step, &patches, range, target);

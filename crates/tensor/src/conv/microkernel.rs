@@ -7,6 +7,7 @@
 //! the gradient of the filters, output rows and columns).
 
 use crate::conv::ahead::Ahead;
+use crate::conv::reached::{Path, reached};
 use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch, prefetch, unseen};
 
 /// One loop over the summed index: `count` steps, each by `a` and `b` elements.
@@ -24,10 +25,6 @@ impl Loop {
         a: 0,
         b: 0,
     };
-
-    fn reach(self, step: impl Fn(Self) -> usize) -> usize {
-        (self.count - 1) * step(self)
-    }
 }
 
 /// How often a strip is computed, each time from operands, and to a place, so much further on.
@@ -112,6 +109,15 @@ pub(super) fn panel_width<T: Real>(level: Level) -> usize {
     PANEL_VECTORS * lanes::<T>(level)
 }
 
+/// The last place that nested loops reach, each of so many steps, so far apart; the largest number if
+/// no number is as large.
+#[inline(always)]
+fn last<const LOOPS: usize>(loops: [[usize; 2]; LOOPS]) -> usize {
+    loops.into_iter().fold(0, |sum: usize, [count, step]| {
+        sum.saturating_add((count - 1).saturating_mul(step))
+    })
+}
+
 impl<T: Real> Strip<'_, T> {
     /// Computes the strip into `c`.
     ///
@@ -126,21 +132,26 @@ impl<T: Real> Strip<'_, T> {
         }
         let lanes = lanes::<T>(level);
         let width = self.columns.next_multiple_of(lanes);
-        let reach =
-            |step: fn(Loop) -> usize| -> usize { self.sum.iter().map(|l| l.reach(step)).sum() };
-        let others = self.repeat.count - 1;
-        assert!(
-            others * self.repeat.a + (self.rows - 1) * self.a_row + reach(|l| l.a) < self.a.len(),
-            "strip reaches beyond a"
-        );
-        assert!(
-            others * self.repeat.b + reach(|l| l.b) + width <= self.b.len(),
-            "strip reaches beyond b"
-        );
-        assert!(
-            others * self.repeat.c + (self.rows - 1) * self.c_row + self.columns <= c.len(),
-            "strip reaches beyond c"
-        );
+        let (time, rows) = (self.repeat, self.rows);
+        let [i, j, k] = self.sum;
+        let a = last([
+            [time.count, time.a],
+            [rows, self.a_row],
+            [i.count, i.a],
+            [j.count, j.a],
+            [k.count, k.a],
+        ]);
+        assert!(a < self.a.len(), "strip reaches beyond a");
+        let b = last([
+            [time.count, time.b],
+            [width, 1],
+            [i.count, i.b],
+            [j.count, j.b],
+            [k.count, k.b],
+        ]);
+        assert!(b < self.b.len(), "strip reaches beyond b");
+        let end = last([[time.count, time.c], [rows, self.c_row], [self.columns, 1]]);
+        assert!(end < c.len(), "strip reaches beyond c");
         if let Finish::Store {
             bias: Some(bias), ..
         } = self.finish
@@ -229,6 +240,8 @@ impl<T: Real, const ROWS: usize, const VECTORS: usize> Kernel for Tiles<'_, '_, 
             // Heights are chosen to fit; this spares the compiler the tiles that do not.
             return;
         }
+        let (rows, vectors) = (ROWS, VECTORS);
+        reached(Path::Tile { rows, vectors }, S::LEVEL);
         let lanes = T::Vector::<S>::LANES;
         let zero = T::Vector::<S>::zero(simd);
         let (mut start, mut floor) = ([zero; VECTORS], zero);

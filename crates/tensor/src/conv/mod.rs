@@ -26,6 +26,7 @@ mod plan;
 mod pooled;
 mod pooled_gradient;
 mod product;
+mod reached;
 mod statistics;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Filters in the order in which patches are read.
 
 use crate::conv::correlation::{Correlation, Panel, Panels};
+use crate::conv::reached::{Path, reached};
 use crate::parallel::Par;
 use crate::simd::{Kernel, Level, Real, Simd, Vector, dispatch, prefetch};
 
@@ -42,7 +43,9 @@ impl Correlation {
                         panel,
                         packed,
                     };
-                    if self.transposed {
+                    let turned = self.transposed;
+                    reached(Path::Pack { turned }, level);
+                    if turned {
                         dispatch(level, Turned(tap));
                     } else {
                         dispatch(level, Straight(tap));

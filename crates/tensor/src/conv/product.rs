@@ -11,6 +11,7 @@ use std::ops::Range;
 use crate::conv::correlation::Correlation;
 use crate::conv::job::{Execution, ImageShape, input_correlations, input_image, output_image};
 use crate::conv::params::Conv2dParams;
+use crate::conv::reached::{Path, reached};
 use crate::conv::statistics::count_multiplications;
 use crate::error::Result;
 use crate::matmul::{Accum, Epilogue, MatrixMut, MatrixRef, PackedColumns, gemm};
@@ -163,7 +164,8 @@ impl<T: Real> Layer<'_, T> {
         let all_lines = self.params.batch * rows.targets;
         let block = view.lines_at_once(correlation);
         let mut copy = view.copy_buffer(operation, correlation)?;
-        let dense = correlation.is_dense();
+        let (in_place, dense) = (view.is_in_place(correlation), correlation.is_dense());
+        reached(Path::Product { in_place, dense }, level);
         let apart_len = if dense {
             0
         } else {

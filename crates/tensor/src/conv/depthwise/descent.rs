@@ -10,6 +10,8 @@ use crate::conv::correlation::{Correlation, TapAxis};
 use crate::conv::depthwise::pixels::Ahead;
 use crate::conv::depthwise::window::Window;
 use crate::conv::job::{Job, Step};
+use crate::conv::microkernel::lanes;
+use crate::conv::reached::{Path, reached};
 use crate::simd::{Kernel, Level, Real, Simd, Vector};
 
 /// Targets side by side, with 32 registers: of three times as many sums, nine factors, and a pixel.
@@ -33,11 +35,19 @@ pub(super) const fn has_own_kernels<T>(level: Level) -> bool {
     size_of::<T>() == size_of::<f32>() && !matches!(level, Level::Baseline)
 }
 
-/// Whether [`Descent`] computes `correlation` at `level`, in the channels that fill vectors.
-pub(super) fn descends<T>(level: Level, correlation: &Correlation) -> bool {
-    let fits = |axis: &TapAxis| (axis.taps, axis.stride, axis.step) == (3, 1, 1);
+/// Whether [`Descent`] computes `correlation` at `level`, in the channels that fill vectors, of which
+/// there are some.
+pub(super) fn descends<T: Real>(level: Level, correlation: &Correlation) -> bool {
+    // Dilation and a stride that is a multiple of it leave neighbouring taps to targets that lie
+    // apart.
+    let fits =
+        |axis: &TapAxis| (axis.taps, axis.stride, axis.step, axis.target_step) == (3, 1, 1, 1);
     let &Correlation { rows, columns, .. } = correlation;
-    has_own_kernels::<T>(level) && fits(&rows) && fits(&columns) && columns.targets >= WIDE
+    has_own_kernels::<T>(level)
+        && fits(&rows)
+        && fits(&columns)
+        && columns.targets >= WIDE
+        && correlation.targets >= lanes::<T>(level)
 }
 
 /// `rows`, two at least, in pieces of two or more whose source and targets stay in the second-level
@@ -117,6 +127,7 @@ impl<T: Real> Descent<'_, '_, T> {
 
     #[inline(always)]
     fn strips<S: Simd, const W: usize, const WAITS: bool>(&mut self, simd: S) {
+        reached(Path::Descent { waits: WAITS }, S::LEVEL);
         let lanes = T::Vector::<S>::LANES;
         let Correlation { rows, columns, .. } = self.step.correlation;
         let targets = columns.targets;

@@ -10,6 +10,7 @@ use crate::conv::depthwise::descent::{WIDE, has_own_kernels};
 use crate::conv::depthwise::pixels::Ahead;
 use crate::conv::depthwise::window::Window;
 use crate::conv::job::ImageShape;
+use crate::conv::reached::{Path, reached};
 use crate::simd::{Kernel, Real, Simd, Vector};
 
 /// Outputs side by side with 16 registers.
@@ -60,6 +61,7 @@ impl<T: Real> FilterDescent<'_, T> {
 
     #[inline(always)]
     fn strips<S: Simd, const W: usize>(&mut self, simd: S) -> usize {
+        reached(Path::FilterDescent, S::LEVEL);
         let lanes = T::Vector::<S>::LANES;
         let Correlation { rows, columns, .. } = *self.correlation;
         let vectors = self.dy_shape.channels / lanes;

@@ -10,6 +10,7 @@ use crate::conv::filter_gradient::MOST_PARTS;
 use crate::conv::job::{Execution, ImageShape, input_image, output_image};
 use crate::conv::microkernel::lanes;
 use crate::conv::params::Conv2dParams;
+use crate::conv::reached::{Path, reached};
 use crate::conv::statistics::count_multiplications;
 use crate::error::Result;
 use crate::simd::{Kernel, Real, Simd, Vector, dispatch};
@@ -42,6 +43,8 @@ pub(in crate::conv) fn filter_gradient<T: Real>(
     let part_len = taps * params.groups.next_multiple_of(lanes);
     let mut sums = Buffer::unspecified("conv2d_filter_gradient", parts * part_len)?;
     let (x_shape, dy_shape) = (input_image(params), output_image(params));
+    // Kernels read the same channels of both.
+    assert_eq!(x_shape.channels, dy_shape.channels);
     let under = |o: usize| rows_under(&correlation.rows, o);
     let span = span((0..dy_shape.height).map(under));
     par.for_chunks(sums.as_mut_slice(), part_len, |part, sums| {
@@ -76,7 +79,7 @@ pub(in crate::conv) fn filter_gradient<T: Real>(
             }
         }
         let all_vectors = params.groups.is_multiple_of(lanes);
-        with_rows(x_shape, span, axes, |x_rows| {
+        with_rows(level, x_shape, span, axes, |x_rows| {
             for row in rows.clone() {
                 let (image, o) = (row / height, row % height);
                 let covered = if descends_in(image) { descended } else { 0 };
@@ -176,6 +179,7 @@ impl<'a, T: Real> TiledRow<'a, T> for GradientRow<'a, T> {
         place: &mut Place<'_, T>,
         kind: Kind,
     ) {
+        reached(Path::row::<TAPS, STRIDE>(true, kind), S::LEVEL);
         let Correlation { rows, columns, .. } = self.walk.correlation;
         let &mut Place { tile, span, .. } = place;
         let lanes = T::Vector::<S>::LANES;

@@ -18,13 +18,15 @@ use crate::conv::correlation::Correlation;
 use crate::conv::job::{Block, Job, Step};
 use crate::conv::microkernel::lanes;
 use crate::conv::params::Conv2dParams;
+use crate::conv::reached::{Path, reached};
 use crate::matmul::with_scratch;
 use crate::simd::{Kernel, Real, Simd, Vector, dispatch};
 
 use descent::{Descent, descends, pieces, waiting_len};
 pub(super) use filter_gradient::filter_gradient;
 use phases::{Phases, phases};
-use pixels::{Ahead, Channels, Kind, Pixels, TILE};
+pub(super) use pixels::Kind;
+use pixels::{Ahead, Channels, Pixels, TILE};
 use row::{Place, Taps, TiledRow, Walk, walk};
 use source::{rows_under, span, with_rows};
 
@@ -38,6 +40,8 @@ pub(super) fn block<T: Real>(job: &Job<'_, T>, block: &Block, target: &mut [T]) 
     let Some(first) = job.steps.first() else {
         return;
     };
+    // Kernels read from the source the channels that they write to the target.
+    assert_eq!(job.source_shape.channels, job.target_shape.channels);
     let row_len = job.target_shape.row_len().max(1);
     let mut first_channel = 0;
     if job.steps.len() == 1 && block.rows.len() > 1 && descends::<T>(job.level, &first.correlation)
@@ -66,7 +70,7 @@ pub(super) fn block<T: Real>(job: &Job<'_, T>, block: &Block, target: &mut [T]) 
     let under = |(step, o): (&Step<'_, T>, usize)| rows_under(&step.correlation.rows, o);
     let span = span(block.rows.clone().flat_map(steps_of).map(under));
     let Correlation { rows, columns, .. } = &first.correlation;
-    with_rows(job.source_shape, span, [rows, columns], |rows| {
+    with_rows(job.level, job.source_shape, span, [rows, columns], |rows| {
         let targets = &mut target.chunks_exact_mut(row_len);
         for image in block.images.clone() {
             let image = &job.source[image * job.source_shape.len()..][..job.source_shape.len()];
@@ -195,7 +199,7 @@ impl<'a, T: Real> TiledRow<'a, T> for Row<'a, '_, T> {
         let target = self.target.as_ptr().wrapping_add(target_len);
         // Of several phases the first fetches for all.
         let source_len = if rows.target_start + columns.target_start == 0 {
-            rows.stride * row_len
+            rows.stride.saturating_mul(row_len)
         } else {
             0
         };
@@ -214,6 +218,7 @@ impl<'a, T: Real> TiledRow<'a, T> for Row<'a, '_, T> {
         place: &mut Place<'_, T>,
         kind: Kind,
     ) {
+        reached(Path::row::<TAPS, STRIDE>(false, kind), S::LEVEL);
         let columns = &self.step.correlation.columns;
         let &mut Place { tile, span, .. } = place;
         let lanes = T::Vector::<S>::LANES;

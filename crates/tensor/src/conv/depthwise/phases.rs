@@ -8,6 +8,8 @@ use crate::conv::depthwise::descent::has_own_kernels;
 use crate::conv::depthwise::pixels::Ahead;
 use crate::conv::depthwise::window::Window;
 use crate::conv::job::{Job, Step};
+use crate::conv::microkernel::lanes;
+use crate::conv::reached::{Path, reached};
 use crate::simd::{Kernel, Real, Simd, Vector};
 
 /// Targets of each phase side by side, with 32 registers: of four times as many sums, nine factors,
@@ -27,9 +29,11 @@ pub(super) struct Phases<'a, 'b, T> {
     pub(super) target: &'a mut [T],
 }
 
-/// The steps of `job` as [`Phases`] takes them, if they are of that kind.
+/// The steps of `job` as [`Phases`] takes them, if they are of that kind and some channels fill a
+/// vector.
 pub(super) fn phases<'a, 'b, T: Real>(job: &'a Job<'b, T>) -> Option<[&'a Step<'b, T>; 4]> {
-    if job.steps.len() != 4 || !has_own_kernels::<T>(job.level) {
+    let fills_vectors = job.target_shape.channels >= lanes::<T>(job.level);
+    if job.steps.len() != 4 || !has_own_kernels::<T>(job.level) || !fills_vectors {
         return None;
     }
     let of = |taps: [usize; 2]| {
@@ -66,6 +70,7 @@ impl<T: Real> Kernel for Phases<'_, '_, T> {
             unreachable!("`phases` has asked");
         }
         let [tap, _] = single_taps(&self.steps);
+        reached(Path::Phases { tap }, S::LEVEL);
         if const { S::REGISTERS >= 32 } {
             match tap {
                 0 => self.tiles::<S, WIDE, 0>(simd),

@@ -155,8 +155,8 @@ impl Channels {
 }
 
 /// How pixels may be loaded; a constant in code that was inlined.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::conv) enum Kind {
     /// A whole tile and whole vectors, no padding.
     Whole,
     /// A whole tile and whole vectors; pixels that no tap but the first target's first ones, or

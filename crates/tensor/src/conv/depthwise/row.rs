@@ -100,6 +100,9 @@ fn pass<'a, T: Real, S: Simd, R: TiledRow<'a, T>, const TAPS: usize, const STRID
     let sources: SmallVec<[&[T]; 8]> = (downs.clone())
         .map(|down| source.row((rows.start(o) + (down * rows.step) as isize) as usize))
         .collect();
+    // What `Span::under` finds to be inside the width is inside these rows.
+    let row_len = width * source.pixel();
+    assert!(channels <= source.pixel() && sources.iter().all(|row| row.len() == row_len));
     let taps = Taps {
         chunk,
         first_down: downs.start,

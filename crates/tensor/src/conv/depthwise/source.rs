@@ -5,8 +5,9 @@ use std::ops::Range;
 use crate::conv::correlation::TapAxis;
 use crate::conv::depthwise::pixels::TILE;
 use crate::conv::job::ImageShape;
+use crate::conv::reached::{Path, reached};
 use crate::matmul::with_scratch;
-use crate::simd::Real;
+use crate::simd::{Level, Real};
 
 /// Bytes of a line of the first-level cache, its sets, and the lines in a set.
 const LINE: usize = 64;
@@ -113,6 +114,7 @@ fn copied<T>(shape: ImageShape) -> ImageShape {
 /// every row. Where enough targets read each number, rows are copied with a line between pixels,
 /// which spreads them over all sets.
 pub(super) fn with_rows<'i, T: Real, R>(
+    level: Level,
     shape: ImageShape,
     span: usize,
     [rows, columns]: [&TapAxis; 2],
@@ -125,11 +127,11 @@ pub(super) fn with_rows<'i, T: Real, R>(
     let reads = rows.taps.saturating_mul(columns.taps) / rows.stride / columns.stride;
     let row_len = copied::<T>(shape).row_len();
     let fits = span.saturating_mul(row_len) <= LARGEST_RING;
-    let ring = if crowded && reads >= FEWEST_READS && fits {
-        span
-    } else {
-        0
-    };
+    let copies = crowded && reads >= FEWEST_READS && fits;
+    if copies {
+        reached(Path::CopiedRows, level);
+    }
+    let ring = if copies { span } else { 0 };
     with_scratch(ring * row_len, |copies: &mut [T]| {
         body(&mut Rows {
             image: &[],

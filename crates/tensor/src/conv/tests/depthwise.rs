@@ -3,6 +3,7 @@
 use super::grid::values;
 use super::oracle::Case;
 use crate::conv::job::Execution;
+use crate::conv::reached::{Path, counted};
 use crate::conv::{Conv2dOptions, Conv2dParams, Padding};
 use crate::instances::Compiled;
 use crate::matmul::Epilogue;
@@ -63,6 +64,34 @@ pub(super) fn cases() -> Vec<Case> {
     .into()
 }
 
+/// Where stride and dilation are both 2, every second input has all taps on it, the others none.
+#[test]
+fn targets_of_a_dilated_stride_lie_apart() {
+    for channels in [8, 9, 16, 28] {
+        let options = Conv2dOptions::new()
+            .stride([2, 2])
+            .dilation([2, 2])
+            .groups(channels);
+        let (input, filters) = ([1, 20, 21, channels], [3, 3, 1, channels]);
+        let params = Conv2dParams::new(&input, &filters, &options).unwrap();
+        let (dy, w) = (vec![1.0; 8 * 9 * channels], vec![1.0; 9 * channels]);
+        for level in Level::available() {
+            let execution = Execution {
+                par: Par::Sequential,
+                level,
+            };
+            let mut dx = vec![f32::NAN; 20 * 21 * channels];
+            let gradient = f32::kernels().conv.input_gradient;
+            gradient(&params, execution, &dy, &w, None, &mut dx).unwrap();
+            let row: Vec<f32> = dx.iter().step_by(channels).take(21).copied().collect();
+            let expected = [
+                1, 0, 2, 0, 3, 0, 3, 0, 3, 0, 3, 0, 3, 0, 3, 0, 3, 0, 2, 0, 1,
+            ];
+            assert_eq!(row, expected.map(|n| n as f32), "{level:?}, {channels}");
+        }
+    }
+}
+
 /// Pixels of 2 KiB whose targets lie as far into a page are written later than others.
 #[test]
 fn results_do_not_depend_on_where_operands_lie() {
@@ -80,14 +109,22 @@ fn results_do_not_depend_on_where_operands_lie() {
         };
         let mut expected: Option<Vec<f32>> = None;
         let mut out = vec![f32::NAN; image + channels];
-        // One of these places meets that of the source.
-        for shift in (0..channels).step_by(line) {
-            let out = &mut out[shift..][..image];
-            let forward = f32::kernels().conv.forward;
-            let x = &memory[..image];
-            forward(&params, execution, x, w[..].into(), Epilogue::NONE, out).unwrap();
-            let expected = expected.get_or_insert_with(|| out.to_vec());
-            assert!(*expected == out, "{level:?}, {shift} numbers further on");
-        }
+        let counters = counted(|| {
+            // One of these places meets that of the source.
+            for shift in (0..channels).step_by(line) {
+                let out = &mut out[shift..][..image];
+                let forward = f32::kernels().conv.forward;
+                let x = &memory[..image];
+                forward(&params, execution, x, w[..].into(), Epilogue::NONE, out).unwrap();
+                let expected = expected.get_or_insert_with(|| out.to_vec());
+                assert!(*expected == out, "{level:?}, {shift} numbers further on");
+            }
+        });
+        let [wait, do_not] = [true, false].map(|waits| {
+            let count = counters.get(&(level, Path::Descent { waits }));
+            count.is_some_and(|&count| count > 0)
+        });
+        let has_own_kernels = level > Level::Baseline;
+        assert_eq!([wait, do_not], [has_own_kernels; 2], "{level:?}");
     }
 }

@@ -4,6 +4,7 @@ use super::cases::{edges, empty, grid, winograd_cases};
 use super::oracle::Case;
 use crate::conv::job::Execution;
 use crate::conv::product;
+use crate::conv::reached::{Path, counted};
 use crate::conv::{Conv2dParams, ConvAlgorithm, Padding};
 use crate::instances::Compiled;
 use crate::matmul::Epilogue;
@@ -29,7 +30,7 @@ fn wide<T: Real>(values: &[T]) -> Vec<f64> {
 }
 
 /// A case with its operands and the oracle's answers.
-struct Problem<T> {
+pub(super) struct Problem<T> {
     case: Case,
     x: Vec<T>,
     w: Vec<T>,
@@ -41,7 +42,7 @@ struct Problem<T> {
 }
 
 impl<T: Real + Compiled> Problem<T> {
-    fn new(case: Case) -> Self {
+    pub(super) fn new(case: Case) -> Self {
         let x = values(case.input.iter().product(), 1);
         let w = values(case.filters.iter().product(), 2);
         let bias = values(case.filters[3], 3);
@@ -120,7 +121,7 @@ impl<T: Real + Compiled> Problem<T> {
         [out, dx, dw]
     }
 
-    fn check(&self, algorithm: ConvAlgorithm, level: Level, tolerance: f64) {
+    pub(super) fn check(&self, algorithm: ConvAlgorithm, level: Level, tolerance: f64) {
         assert_eq!(self.params(algorithm).output_shape(), self.case.output());
         let par = Par::Sequential;
         let results = self.run(algorithm, Execution { par, level });
@@ -151,7 +152,7 @@ impl<T: Real + Compiled> Problem<T> {
     }
 }
 
-const PATCHES: [ConvAlgorithm; 3] = [
+pub(super) const PATCHES: [ConvAlgorithm; 3] = [
     ConvAlgorithm::Im2col,
     ConvAlgorithm::Direct,
     ConvAlgorithm::Auto,
@@ -159,13 +160,25 @@ const PATCHES: [ConvAlgorithm; 3] = [
 
 #[test]
 fn winograd_agrees_with_the_oracle() {
-    for case in winograd_cases() {
-        let problem = Problem::<f32>::new(case);
-        for level in Level::available() {
-            problem.check(ConvAlgorithm::Winograd, level, 1e-4);
-            problem.check(ConvAlgorithm::Winograd2x2, level, 1e-4);
-            problem.check(ConvAlgorithm::Auto, level, 1e-4);
+    let counters = counted(|| {
+        for case in winograd_cases() {
+            let problem = Problem::<f32>::new(case);
+            for level in Level::available() {
+                problem.check(ConvAlgorithm::Winograd, level, 1e-4);
+                problem.check(ConvAlgorithm::Winograd2x2, level, 1e-4);
+                problem.check(ConvAlgorithm::Auto, level, 1e-4);
+            }
         }
+    });
+    let sides = [[false, false], [false, true], [true, false], [true, true]];
+    let narrow = sides.map(|narrow| (4, narrow));
+    for (outputs, narrow) in narrow.into_iter().chain([(2, [false; 2])]) {
+        let path = Path::Winograd { outputs, narrow };
+        let levels = Level::available().into_iter();
+        let missing: Vec<_> = levels
+            .filter(|&level| !counters.contains_key(&(level, path)))
+            .collect();
+        assert!(missing.is_empty(), "{missing:?} have not run {path:?}");
     }
 }
 

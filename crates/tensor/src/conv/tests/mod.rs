@@ -6,6 +6,7 @@ mod depthwise;
 mod few_pixels;
 mod grid;
 mod kept;
+mod levels;
 mod oracle;
 mod pooled;
 mod tensors;

@@ -4,6 +4,7 @@
 //! each tile and a column for each channel. Matrices of all points follow each other; their rows
 //! are filled up to whole vectors, so that only images are read and written in parts.
 
+use crate::conv::reached::{Path, reached};
 use crate::conv::winograd::chunk::Chunk;
 use crate::conv::winograd::minimal::{LONGEST, Line, Minimal, Side};
 use crate::simd::{Kernel, Real, Simd, Vector};
@@ -45,13 +46,19 @@ impl<K: TileTransform> Kernel for EachTile<'_, K> {
         let mut transform = self.transform;
         self.chunk.for_each(
             #[inline(always)]
-            |narrow, row, place| match narrow {
-                [false, false] => transform.transform::<S, K::Wide, K::Wide>(simd, row, place),
-                // Spares the compiler what never runs.
-                _ if Narrow::<K>::OUTPUT == K::Wide::OUTPUT => {}
-                [true, false] => transform.transform::<S, Narrow<K>, K::Wide>(simd, row, place),
-                [false, true] => transform.transform::<S, K::Wide, Narrow<K>>(simd, row, place),
-                [true, true] => transform.transform::<S, Narrow<K>, Narrow<K>>(simd, row, place),
+            |narrow, row, place| {
+                let outputs = K::Wide::OUTPUT;
+                reached(Path::Winograd { outputs, narrow }, S::LEVEL);
+                match narrow {
+                    [false, false] => transform.transform::<S, K::Wide, K::Wide>(simd, row, place),
+                    // Spares the compiler what never runs.
+                    _ if Narrow::<K>::OUTPUT == K::Wide::OUTPUT => {}
+                    [true, false] => transform.transform::<S, Narrow<K>, K::Wide>(simd, row, place),
+                    [false, true] => transform.transform::<S, K::Wide, Narrow<K>>(simd, row, place),
+                    [true, true] => {
+                        transform.transform::<S, Narrow<K>, Narrow<K>>(simd, row, place)
+                    }
+                }
             },
         );
     }
