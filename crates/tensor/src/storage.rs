@@ -27,8 +27,9 @@ const ALIGNMENT: usize = 64;
 const SMALLEST_HUGE: usize = 4 << 20;
 /// Size of a huge page on x86-64, and on AArch64 with ordinary pages of 4 KiB.
 const HUGE_PAGE: usize = 2 << 20;
-/// Buffers below this size come straight from the allocator, which is faster than a lock.
-const SMALLEST_POOLED: usize = 2048;
+/// Buffers below this size come straight from the allocator, which is faster than a lock. All do where
+/// a sanitizer shall see their ends.
+const SMALLEST_POOLED: usize = if cfg!(exact_memory) { usize::MAX } else { 2048 };
 
 /// An owned block of `len` initialised elements.
 pub(crate) struct Buffer<T: Element> {
