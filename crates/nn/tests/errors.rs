@@ -55,6 +55,30 @@ fn an_input_smaller_than_the_receptive_field_names_the_layer() {
     assert!(model.predict(zeros(&[1, 6, 6, 1])).is_err());
 }
 
+/// 3 · (2⁶⁴ − 1) / 3 + 1 wraps around to a kernel of no width.
+#[test]
+fn a_dilation_beyond_the_address_space_is_refused() {
+    let mut model = Sequential::new();
+    let dilation = [1, usize::MAX / 3];
+    let layer = Conv2d::new(3, [1, 4]).dilation(dilation);
+    model.add(layer.padding(Padding::Same).input_shape(&[8, 8, 2]));
+    let error = model.build().err().unwrap().to_string();
+    let expected = "conv2d: kernel, dilation and padding along the width exceed the address space";
+    assert!(error.starts_with(expected), "{error}");
+    assert!(error.contains(&format!("dilation {dilation:?}")), "{error}");
+}
+
+#[test]
+fn few_channels_in_as_many_groups_are_convolved() {
+    for channels in 2..8 {
+        let mut model = Sequential::new();
+        let layer = Conv2d::new(channels, [3, 3]).groups(channels);
+        model.add(layer.input_shape(&[28, 28, channels]));
+        let y = model.predict(zeros(&[2, 28, 28, channels])).unwrap();
+        assert_eq!(*y.shape(), [2, 26, 26, channels]);
+    }
+}
+
 #[test]
 fn a_model_without_layers_shape_or_loss_says_what_to_do() {
     assert_text(

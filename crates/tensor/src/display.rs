@@ -19,7 +19,9 @@ impl<T: Element> fmt::Display for Tensor<T> {
     /// assert_eq!(x.to_string(), "[[ 1.  ,  2.5 ],\n [-3.  ,  4.25]]");
     /// ```
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shorten = self.len() > SHORTEN_ABOVE;
+        // An empty tensor may have more brackets than anybody could read.
+        let brackets = self.shape.iter().filter(|&&size| size > 0);
+        let shorten = brackets.fold(1, |n: usize, &size| n.saturating_mul(size)) > SHORTEN_ABOVE;
         let cells = Cells::new(self, shorten, f.precision());
         write_axis(f, self, &cells, &mut Vec::new(), shorten)
     }

@@ -11,6 +11,8 @@ mod error;
 mod factored;
 mod float;
 mod gate;
+#[cfg(test)]
+mod hostile;
 mod index;
 mod instances;
 mod join;

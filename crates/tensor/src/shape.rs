@@ -107,6 +107,33 @@ impl Shape {
             })
     }
 
+    /// The size of an axis that was computed, unless its arithmetic has overflowed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Size`](crate::ErrorKind::Size) if it is `None`.
+    pub(crate) fn checked_size(operation: &str, size: Option<usize>) -> Result<usize> {
+        size.ok_or_else(|| {
+            Error::size(operation, "an axis of the result exceeds the address space")
+        })
+    }
+
+    /// Checks that the product of any of the sizes, in elements of the widest type, can be addressed.
+    /// [`Shape::checked_elements`] takes every shape with a size of 0, of which there is nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Size`](crate::ErrorKind::Size) if it cannot.
+    pub(crate) fn check_products(&self, operation: &str) -> Result<()> {
+        let nonzero: Shape = self.iter().copied().filter(|&size| size > 0).collect();
+        match nonzero.checked_elements(operation, size_of::<f64>()) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::size(
+                operation,
+                "the product of the sizes exceeds the address space",
+            )
+            .with("shape", self)),
+        }
+    }
+
     /// Row-major strides.
     #[inline]
     pub(crate) fn strides(&self) -> Strides {

@@ -38,13 +38,10 @@ impl Slice {
             return Err(Error::value("slice", "the step is 0")
                 .fix("use a positive step, or a negative one to walk backwards"));
         }
-        let clip = |bound: isize| {
-            let bound = if bound < 0 {
-                bound.saturating_add_unsigned(size)
-            } else {
-                bound
-            };
-            bound.clamp(0, size as isize) as usize
+        // Sizes of an empty tensor may be beyond `isize`.
+        let clip = |bound: isize| match usize::try_from(bound) {
+            Ok(bound) => bound.min(size),
+            Err(_) => size.saturating_sub(bound.unsigned_abs()),
         };
         let (start, stop) = (clip(self.start), self.stop.map_or(size, clip));
         let count = stop

@@ -106,12 +106,9 @@ impl<T: Element> Tensor<T> {
     pub fn is_contiguous(&self) -> bool {
         let mut expected = 1isize;
         for (&size, &stride) in self.shape.iter().zip(&self.strides).rev() {
-            if size == 0 {
-                return true;
-            }
             if size != 1 {
                 if stride != expected {
-                    return false;
+                    return self.is_empty();
                 }
                 expected = expected.wrapping_mul(size as isize);
             }

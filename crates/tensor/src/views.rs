@@ -39,7 +39,7 @@ impl<T: Element> Tensor<T> {
         let mut offset = self.offset as isize;
         for (axis, slice) in slices.iter().enumerate() {
             let (first, count) = slice.resolve(shape[axis])?;
-            if count > 0 {
+            if count > 0 && !self.is_empty() {
                 offset += first as isize * strides[axis];
             }
             shape.set(axis, count);
@@ -93,7 +93,10 @@ impl<T: Element> Tensor<T> {
             )
             .with("shape", &self.shape));
         }
-        let offset = self.offset as isize + index as isize * self.strides[axis];
+        let mut offset = self.offset as isize;
+        if !self.is_empty() {
+            offset += index as isize * self.strides[axis];
+        }
         let (mut shape, mut strides) = (self.shape.clone(), self.strides.clone());
         shape.remove(axis);
         strides.remove(axis);
@@ -252,7 +255,8 @@ impl<T: Element> Tensor<T> {
             );
         }
         let mut shape = Shape::from(&self.shape[..start]);
-        shape.push(Shape::from(&self.shape[start..]).elements());
+        let merged = Shape::from(&self.shape[start..]);
+        shape.push(merged.checked_elements("flatten", 1)?);
         self.reshape(shape)
     }
 

@@ -53,16 +53,14 @@ impl TapAxis {
     /// The transpose for input positions `phase`, `phase + stride`, …; it may have no taps.
     pub(super) fn transposed(axis: &WindowAxis, phase: usize) -> Self {
         let stride = axis.stride;
-        let divisor = greatest_common_divisor(stride, axis.dilation);
-        let spacing = stride / divisor;
         let position = phase + axis.before;
-        // `dilation·tap ≡ position (mod stride)` has one solution below `spacing`, or none.
-        let first = (0..spacing.min(axis.kernel))
-            .find(|&tap| (tap * axis.dilation) % stride == position % stride);
+        // Those taps for which the division is exact.
+        let (first, spacing) = congruence(axis.dilation, position, stride);
+        let first = first.filter(|&first| first < axis.kernel);
         let taps = first.map_or(0, |first| (axis.kernel - first).div_ceil(spacing));
         let first = first.unwrap_or(0);
         let last = taps.saturating_sub(1);
-        let step = axis.dilation / divisor;
+        let step = axis.dilation / (stride / spacing);
         // Exact for phases with taps, by the choice of `first`.
         let offset = (position as isize - (first * axis.dilation) as isize) / stride as isize;
         TapAxis {
@@ -148,11 +146,24 @@ impl TapAxis {
     }
 }
 
-fn greatest_common_divisor(mut a: usize, mut b: usize) -> usize {
-    while b > 0 {
-        (a, b) = (b, a % b);
+/// The least `x` for which `a·x ≡ b (mod m)`, if there is one, and how far apart all of them are, by
+/// Euclid's extended algorithm; all are below half of the largest `isize`.
+fn congruence(a: usize, b: usize, m: usize) -> (Option<usize>, usize) {
+    // `divisor ≡ a·factor` and `rest ≡ a·next` (mod m).
+    let (mut divisor, mut rest) = (m, a);
+    let (mut factor, mut next) = (0_isize, 1_isize);
+    while rest > 0 {
+        let quotient = (divisor / rest) as isize;
+        (divisor, rest) = (rest, divisor % rest);
+        (factor, next) = (next, factor - quotient * next);
     }
-    a
+    let apart = m / divisor;
+    let first = b.is_multiple_of(divisor).then(|| {
+        let factor = factor.rem_euclid(apart as isize) as u128;
+        let product = (b / divisor % apart) as u128 * factor;
+        (product % apart as u128) as usize
+    });
+    (first, apart)
 }
 
 /// Two axes, and how many channels each group takes from the source and gives to the target.
@@ -326,6 +337,28 @@ impl Panels {
 mod tests {
     use super::*;
     use crate::conv::padding::{Axis, Padding, Rounding};
+
+    #[test]
+    fn congruences_are_solved_by_the_least_number() {
+        for m in 1..13 {
+            for a in 1..13 {
+                for b in 0..13 {
+                    let solves = |x: &usize| a * x % m == b % m;
+                    let (first, apart) = congruence(a, b, m);
+                    assert_eq!(first, (0..m).find(solves), "{a}·x ≡ {b} (mod {m})");
+                    if let Some(first) = first {
+                        let second = (first + 1..).find(solves).unwrap();
+                        assert_eq!(second - first, apart, "{a}·x ≡ {b} (mod {m})");
+                    }
+                }
+            }
+        }
+        let (a, m) = ((1 << 59) - 55, 1 << 59);
+        let (first, apart) = congruence(a, 12_345, m);
+        assert_eq!(apart, m);
+        let product = first.unwrap() as u128 * a as u128;
+        assert_eq!(product % m as u128, 12_345);
+    }
 
     #[test]
     fn targets_of_taps_are_those_whose_taps_are_on_the_source() {

@@ -162,6 +162,9 @@ pub(super) fn input_correlations<T: Real>(
     correlation: impl Fn(&Conv2dParams, [usize; 2]) -> Correlation,
     dx: &mut [T],
 ) -> SmallVec<[Correlation; 9]> {
+    if dx.is_empty() {
+        return SmallVec::new();
+    }
     let phases = |stride: usize, size: usize| stride.min(size);
     let rows = phases(params.rows.stride, params.rows.input);
     let columns = phases(params.columns.stride, params.columns.input);

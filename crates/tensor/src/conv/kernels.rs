@@ -92,6 +92,20 @@ impl<T: Real + Compiled> ConvKernels<T> {
     }
 }
 
+/// What kernels take for granted wherever they address memory without asking: that input, filters
+/// and output have as many numbers as the geometry says.
+///
+/// # Panics
+/// If one has not.
+fn assert_lengths(params: &Conv2dParams, lengths: [usize; 3]) {
+    let expected = [
+        params.input_shape(),
+        params.filter_shape(),
+        params.output_shape(),
+    ];
+    assert_eq!(lengths, expected.map(|shape| shape.elements()));
+}
+
 /// `out = x ⋆ w`, finished by `epilogue`; overwrites `out`.
 fn forward<T: Real + Compiled>(
     params: &Conv2dParams,
@@ -101,6 +115,8 @@ fn forward<T: Real + Compiled>(
     epilogue: Epilogue<'_, T>,
     out: &mut [T],
 ) -> Result<()> {
+    assert_lengths(params, [x.len(), w.values.len(), out.len()]);
+    assert!((epilogue.bias).is_none_or(|bias| bias.len() == params.out_channels));
     let task = Task::new(params, ConvDirection::Forward);
     let plan = plan(params, &task)?;
     plan.count(params);
@@ -154,6 +170,8 @@ fn input_gradient<T: Real + Compiled>(
     gate: Option<&[T]>,
     dx: &mut [T],
 ) -> Result<()> {
+    assert_lengths(params, [dx.len(), w.len(), dy.len()]);
+    assert!(gate.is_none_or(|gate| gate.len() == dx.len()));
     let task = Task::new(params, ConvDirection::InputGradient);
     let plan = plan(params, &task)?;
     plan.count(params);
@@ -246,6 +264,8 @@ fn filter_gradient<T: Real + Compiled>(
     dw: &mut [T],
     db: &mut [T],
 ) -> Result<bool> {
+    assert_lengths(params, [x.len(), dw.len(), dy.len()]);
+    assert!(db.is_empty() || db.len() == params.out_channels);
     let plan = plan(params, &Task::new(params, ConvDirection::FilterGradient))?;
     plan.count(params);
     match plan {

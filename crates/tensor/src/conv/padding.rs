@@ -79,6 +79,10 @@ pub(crate) enum Rounding {
     Up,
 }
 
+/// The most positions of an input, of the padding on one side of it and of a dilated kernel. Sums of
+/// several of them, and distances between any two, stay within `isize`.
+const MOST_POSITIONS: usize = isize::MAX as usize / 16;
+
 /// A window sliding along one axis, everything resolved: output `o` covers the input positions
 /// `o·stride − before + tap·dilation` for `tap` in `0..kernel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,14 +127,13 @@ impl WindowAxis {
                 format!("kernel, dilation and padding along the {name} exceed the address space"),
             )
         };
-        // Bounding both terms by a quarter of the range keeps all later sums and differences, also
-        // those in `isize`, within it.
-        let bounded = |value: usize| (value <= isize::MAX as usize / 4).then_some(value);
-        let extent = (kernel - 1)
-            .checked_mul(dilation)
-            .and_then(|reach| bounded(reach + 1))
-            .ok_or_else(overflow)?;
-        bounded(input).ok_or_else(overflow)?;
+        let bounded = |value: Option<usize>| {
+            let fits = value.filter(|&value| value <= MOST_POSITIONS);
+            fits.ok_or_else(overflow)
+        };
+        let reach = (kernel - 1).checked_mul(dilation);
+        let extent = bounded(reach.and_then(|reach| reach.checked_add(1)))?;
+        bounded(Some(input))?;
 
         let (before, after) = match padding {
             Padding::Valid => (0, 0),
@@ -139,10 +142,7 @@ impl WindowAxis {
                     Axis::Height => height,
                     Axis::Width => width,
                 };
-                (
-                    bounded(before).ok_or_else(overflow)?,
-                    bounded(after).ok_or_else(overflow)?,
-                )
+                (bounded(Some(before))?, bounded(Some(after))?)
             }
             Padding::Same => {
                 let output = input.div_ceil(stride);
@@ -190,13 +190,20 @@ impl WindowAxis {
         Ok(WindowAxis {
             input,
             kernel,
-            stride,
+            // There is no second window so far on; a smaller number keeps later products small.
+            stride: stride.min(padded.max(1)),
             // A single tap has no neighbour; 1 keeps later products small.
             dilation: if kernel == 1 { 1 } else { dilation },
             before,
             after,
             output,
         })
+    }
+
+    /// Positions that products of sizes are made of, at most: input, padding and once more the
+    /// kernel, for a gradient slides it over the outputs.
+    pub(crate) fn positions(&self) -> usize {
+        self.input + self.before + self.after + (self.kernel - 1) * self.dilation
     }
 
     /// The input position under tap 0 of output `o`; negative inside the padding before.
@@ -308,6 +315,10 @@ mod tests {
             (5, 3, 1, 0, [0, 0]),
             (5, huge, 1, 1, [0, 0]),
             (5, 3, 1, huge, [0, 0]),
+            // Whose products with the kernel end at, or wrap around to, few positions.
+            (5, 2, 1, huge, [0, 0]),
+            (5, 4, 1, huge / 3, [0, 0]),
+            (5, 5, 1, huge / 4 + 1, [0, 0]),
             (5, 3, 1, 1, [huge, 0]),
             (5, 3, 1, 1, [huge / 2, huge / 2]),
             (huge, 1, 1, 1, [0, 0]),
@@ -317,10 +328,14 @@ mod tests {
                 height: [0, 0],
                 width: pad,
             };
-            for rounding in [Rounding::Down, Rounding::Up] {
-                let resolved =
-                    WindowAxis::resolve("test", Axis::Width, n, k, s, d, padding, rounding);
-                assert!(resolved.is_err(), "{n} {k} {s} {d} {pad:?}");
+            // Without padding of its own a case may as well ask for as much as it needs.
+            let same = (pad == [0, 0]).then_some(Padding::Same);
+            for padding in [padding].into_iter().chain(same) {
+                for rounding in [Rounding::Down, Rounding::Up] {
+                    let resolved =
+                        WindowAxis::resolve("test", Axis::Width, n, k, s, d, padding, rounding);
+                    assert!(resolved.is_err(), "{n} {k} {s} {d} {padding}");
+                }
             }
         }
         assert_eq!(axis(5, 3, huge, 1, Some([0, 0])).output, 1);

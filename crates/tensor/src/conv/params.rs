@@ -287,14 +287,23 @@ impl Conv2dParams {
             groups,
             algorithm: options.algorithm,
         };
-        // Kernels index with products of sizes; eight bytes is the widest element.
+        // Kernels index with products of some of the sizes, also where another is 0.
         for shape in [
             params.input_shape(),
             params.filter_shape(),
             params.output_shape(),
-            params.padded_shape(),
         ] {
-            shape.checked_elements(operation, 8)?;
+            shape.check_products(operation)?;
+        }
+        let (rows, columns) = (params.rows.positions(), params.columns.positions());
+        let channels = in_channels.max(out_channels);
+        let all = Shape::from([batch, rows, columns, channels]);
+        if all.check_products(operation).is_err() {
+            return Err(Error::size(
+                operation,
+                "the images with their padding and the dilated kernel exceed the address space",
+            )
+            .with("options", describe(options)));
         }
         Ok(params)
     }
@@ -326,16 +335,6 @@ impl Conv2dParams {
             self.rows.output,
             self.columns.output,
             self.out_channels,
-        ])
-    }
-
-    fn padded_shape(&self) -> Shape {
-        let padded = |axis: &WindowAxis| axis.input + axis.before + axis.after;
-        Shape::from([
-            self.batch,
-            padded(&self.rows),
-            padded(&self.columns),
-            self.in_channels,
         ])
     }
 

@@ -145,7 +145,7 @@ pub(super) fn concat<T: Element>(
             return Err(differs(operation, first, i, tensor)
                 .fix(format!("all axes but axis {axis} must be equal")));
         }
-        size = size.saturating_add(tensor.shape[axis]);
+        size = Shape::checked_size(operation, size.checked_add(tensor.shape[axis]))?;
     }
     if let [only] = tensors {
         return Ok((*only).clone());

@@ -60,7 +60,8 @@ impl<T: Element> Tensor<T> {
                         .fix("pad it with `Pad::Constant`"),
                 ));
             }
-            shape.push(size.saturating_add(before).saturating_add(after));
+            let padded = size.checked_add(before).and_then(|n| n.checked_add(after));
+            shape.push(Shape::checked_size("pad", padded).map_err(wrong)?);
         }
         shape.checked_elements("pad", size_of::<T>())?;
         if shape.contains(&0) {

@@ -20,7 +20,8 @@ impl<T: Element> Tensor<T> {
     pub fn repeat(&self, count: usize, axis: isize) -> Result<Tensor<T>> {
         let axis = self.shape.axis("repeat", axis)?;
         let mut shape = self.shape.clone();
-        shape.set(axis, shape[axis].saturating_mul(count));
+        let size = Shape::checked_size("repeat", shape[axis].checked_mul(count))?;
+        shape.set(axis, size);
         shape.checked_elements("repeat", size_of::<T>())?;
         let mut spread = self.shape.clone();
         spread.insert(axis + 1, count);
@@ -63,7 +64,7 @@ impl<T: Element> Tensor<T> {
             apart.push(size);
             spread.push(count);
             spread.push(size);
-            shape.push(count.saturating_mul(size));
+            shape.push(Shape::checked_size("tile", count.checked_mul(size))?);
         }
         shape.checked_elements("tile", size_of::<T>())?;
         self.reshape(apart)?.broadcast_to(spread)?.reshape(shape)
@@ -83,10 +84,10 @@ impl<T: Element> Tensor<T> {
     /// If the axis does not exist.
     pub fn roll(&self, shift: isize, axis: isize) -> Result<Tensor<T>> {
         let axis = self.shape.axis("roll", axis)? as isize;
-        let size = self.shape[axis as usize] as isize;
-        if size == 0 {
+        if self.is_empty() {
             return Ok(self.clone());
         }
+        let size = self.shape[axis as usize] as isize;
         let cut = (size - shift.rem_euclid(size)) % size;
         let tail = self.slice_axis(axis, cut..)?;
         let head = self.slice_axis(axis, 0..cut)?;

@@ -172,7 +172,8 @@ impl<T: Float> Tensor<T> {
         let matrices = self.try_contiguous(operation)?;
         let matrices = matrices.as_slice().unwrap_or_default();
         Tensor::build(operation, batch, |out| {
-            let area = size * size;
+            // Not the square of the size, which may be none where there are no matrices.
+            let area = matrices.len() / out.len().max(1);
             for (i, out) in out.iter_mut().enumerate() {
                 *out = number(&Lu::new(&matrices[i * area..(i + 1) * area], size));
             }

@@ -177,8 +177,10 @@ impl Pool2dParams {
             channels,
             count_padding: options.count_padding,
         };
-        for shape in [params.input_shape(), params.output_shape()] {
-            shape.checked_elements(operation, 8)?;
+        // Kernels number the taps of a window, and index with products of some of the sizes.
+        let window = Shape::from([params.rows.kernel, params.columns.kernel]);
+        for shape in [params.input_shape(), params.output_shape(), window] {
+            shape.check_products(operation)?;
         }
         Ok(params)
     }

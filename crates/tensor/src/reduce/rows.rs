@@ -3,6 +3,7 @@
 use crate::element::Element;
 use crate::error::Result;
 use crate::parallel::{BLOCK, Par};
+use crate::shape::Shape;
 use crate::simd::{Level, vectorize};
 use crate::tensor::Tensor;
 
@@ -15,22 +16,25 @@ pub(super) struct Rows<T: Element> {
     pub(super) size: usize,
     /// Elements between neighbours along the axis.
     pub(super) inner: usize,
+    /// Elements of the axis and all after it.
+    pub(super) slab: usize,
 }
 
 impl<T: Element> Rows<T> {
     pub(super) fn new(operation: &str, x: &Tensor<T>, axis: isize) -> Result<Self> {
         let axis = x.shape().axis(operation, axis)?;
+        // Of no elements the sizes may have a product that is none.
+        let elements_from = |axis: usize| Shape::from(&x.shape()[axis..]).elements();
         Ok(Rows {
             tensor: x.try_contiguous(operation)?,
             axis,
             size: x.shape()[axis],
-            inner: x.shape()[axis + 1..]
-                .iter()
-                .fold(1, |product: usize, &size| product.saturating_mul(size)),
+            inner: elements_from(axis + 1),
+            slab: elements_from(axis),
         })
     }
 
-    /// Runs `body(x, out)` for each slab of `size · inner` elements and its `out_len` results, on
+    /// Runs `body(x, out)` for each slab of elements and its `out_len` results, on
     /// threads; slabs of no elements or results are skipped.
     pub(super) fn for_each<B: Element>(
         &self,
@@ -38,7 +42,7 @@ impl<T: Element> Rows<T> {
         out_len: usize,
         body: impl Fn(&[T], &mut [B]) + Copy + Send + Sync,
     ) {
-        let len = self.size * self.inner;
+        let len = self.slab;
         let source = self.tensor.as_slice().unwrap_or_default();
         if len == 0 || out_len == 0 {
             return;

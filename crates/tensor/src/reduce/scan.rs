@@ -65,7 +65,7 @@ impl<T: Number> Tensor<T> {
         finish: impl Fn(S) -> T + Copy + Send + Sync,
     ) -> Result<Tensor<T>> {
         let rows = Rows::new(operation, self, axis)?;
-        let (slab, inner) = (rows.size * rows.inner, rows.inner);
+        let (slab, inner) = (rows.slab, rows.inner);
         Tensor::build(operation, self.shape.clone(), |out| {
             rows.for_each(
                 out,

@@ -110,7 +110,7 @@ impl<T: Float> Tensor<T> {
         row: impl Fn(&mut [T]) + Copy + Send + Sync,
     ) -> Result<Tensor<T>> {
         let cut = Rows::new(operation, self, axis)?;
-        let (slab, inner) = (cut.size * cut.inner, cut.inner);
+        let (slab, inner) = (cut.slab, cut.inner);
         Tensor::build(operation, self.shape.clone(), |out| {
             cut.for_each(
                 out,
