@@ -9,3 +9,4 @@ mod kept;
 mod oracle;
 mod pooled;
 mod tensors;
+mod winograd_outliers;
