@@ -1,7 +1,7 @@
 //! The trait that a layer implements, and what it sees of the model around it.
 
 use autograd::Var;
-use tensor::{Float, Pool2dOptions, Shape};
+use tensor::{ConvAlgorithm, Float, Pool2dOptions, Shape};
 
 use crate::config::Config;
 use crate::error::Result;
@@ -86,6 +86,10 @@ pub trait Layer<T: Float = f32>: Send + Sync {
     fn takes_pooling(&self, _activation: &ActivationFunction) -> bool {
         false
     }
+
+    /// Sets how the layer's convolutions are computed, if it has any; by default it has none. A layer
+    /// that is made of others passes it on.
+    fn set_conv_algorithm(&mut self, _algorithm: ConvAlgorithm) {}
 
     /// How far along height and width an output looks; by default nowhere but its own place.
     fn reach(&self) -> Reach {

@@ -358,7 +358,10 @@ pub(crate) fn entries() -> Vec<OpEntry> {
             "`y[n,i,j,o] = Σ x[n, i·s+k·d−p, j·s'+l·d'−p', c] w[k,l,c,o]`",
             "`dx = conv2d_input_gradient(dy, w)`, `dw = conv2d_filter_gradient(x, dy)`",
         )
-        .edges("an empty batch gives an empty result and zero gradients")
+        .edges(
+            "an empty batch gives an empty result and zero gradients; infinities and NaN stay in \
+             their windows, rounding errors in their tiles",
+        )
         .sample(&odd_shapes, move |v| v[0].conv2d(&v[1], &odd))
         .sample(&[&[1, 4, 3, 4], &[3, 3, 2, 2]], move |v| {
             v[0].conv2d(&v[1], &grouped)

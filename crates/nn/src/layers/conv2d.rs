@@ -92,7 +92,9 @@ impl Conv2d {
     }
 
     /// Chooses how the convolution is computed, instead of leaving it to what is expected to be the
-    /// fastest. It belongs to the program, not to the model: files do not keep it.
+    /// fastest. It belongs to the program, not to the model: files do not keep it. What algorithms
+    /// round differs, see [`ConvAlgorithm`];
+    /// [`Sequential::conv_algorithm`](crate::Sequential::conv_algorithm) sets it for all layers.
     ///
     /// ```
     /// use nn::prelude::*;
@@ -241,6 +243,10 @@ impl<T: Float> Layer<T> for Conv2d {
 
     fn takes_pooling(&self, activation: &ActivationFunction) -> bool {
         self.use_bias && *activation == ActivationFunction::Relu
+    }
+
+    fn set_conv_algorithm(&mut self, algorithm: ConvAlgorithm) {
+        self.algorithm = algorithm;
     }
 
     fn config(&self) -> Config {

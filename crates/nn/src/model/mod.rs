@@ -12,7 +12,7 @@ mod update;
 
 use std::collections::HashSet;
 
-use tensor::{Error, Float, Shape, Tensor};
+use tensor::{ConvAlgorithm, Error, Float, Shape, Tensor};
 
 use crate::error::Result;
 use crate::layer::Layer;
@@ -144,6 +144,27 @@ impl<T: Float> Sequential<T> {
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// Sets how the convolutions of all layers that it has are computed; see
+    /// [`Conv2d::algorithm`](crate::layers::Conv2d::algorithm). Without Winograd's algorithm, whose
+    /// rounding errors follow the largest number of a tile (see [`ConvAlgorithm`]), a model's results
+    /// are those of the sums of the definition:
+    ///
+    /// ```
+    /// use nn::prelude::*;
+    /// use tensor::ConvAlgorithm;
+    /// let mut model = Sequential::new();
+    /// model.add(Conv2d::new(16, [3, 3]).input_shape(&[28, 28, 8]));
+    /// model.conv_algorithm(ConvAlgorithm::AutoWithoutWinograd);
+    /// ```
+    ///
+    /// [`ConvAlgorithm::allow_winograd`] does it for the whole process.
+    pub fn conv_algorithm(&mut self, algorithm: ConvAlgorithm) -> &mut Self {
+        for stage in &mut self.layers {
+            stage.layer.set_conv_algorithm(algorithm);
+        }
         self
     }
 

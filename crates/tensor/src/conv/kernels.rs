@@ -1,16 +1,17 @@
 //! The entry points of convolutions, which run what is planned.
 
+use crate::conv::algorithm::ConvAlgorithm;
 use crate::conv::filter_gradient;
 use crate::conv::filters::Filters;
 use crate::conv::job::{self, Execution};
-use crate::conv::params::{Conv2dParams, ConvAlgorithm, ConvDirection};
+use crate::conv::params::{Conv2dParams, ConvDirection};
 use crate::conv::plan::{Plan, Task, WinogradKernels, algorithm, plan};
 use crate::conv::product;
 use crate::conv::winograd::{self, Ending, Four, PooledGradient, Source, Target, Two};
 use crate::error::Result;
 use crate::gate::keep_where_open;
 use crate::instances::Compiled;
-use crate::matmul::Epilogue;
+use crate::matmul::{Epilogue, all_finite};
 use crate::parallel::BLOCK;
 use crate::simd::{Real, vectorize_to_avx2};
 
@@ -275,14 +276,23 @@ fn filter_gradient<T: Real + Compiled>(
         Plan::Product => product::filter_gradient(params, execution, x, dy, dw)?,
         Plan::Winograd(_, kernels) => {
             (kernels.filter_gradient)(params, execution, x, Source::Image(dy), dw, db)?;
-            return Ok(true);
+            if all_finite(execution.par, dw) {
+                return Ok(true);
+            }
+            // Sums at points spread what is not finite over all taps of two channels.
+            let params = Conv2dParams {
+                algorithm: ConvAlgorithm::AutoWithoutWinograd,
+                ..*params
+            };
+            return filter_gradient(&params, execution, x, dy, dw, db);
         }
     }
     Ok(false)
 }
 
 /// [`filter_gradient`] of a gradient that a max pooling of 2×2 side by side has not spread out;
-/// overwrites `dw`, and `db` by its sums, or returns `false` where no algorithm reads it so.
+/// overwrites `dw`, and `db` by its sums, or returns `false` where no algorithm reads it so, or where
+/// `dw` is not finite.
 fn pooled_filter_gradient<T: Real + Compiled>(
     params: &Conv2dParams,
     execution: Execution,
@@ -297,5 +307,5 @@ fn pooled_filter_gradient<T: Real + Compiled>(
     };
     plan.count(params);
     (kernels.filter_gradient)(params, execution, x, Source::Pooled(dy), dw, db)?;
-    Ok(true)
+    Ok(all_finite(execution.par, dw))
 }

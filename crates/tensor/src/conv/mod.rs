@@ -8,6 +8,7 @@
 //! products. [`winograd`] computes 3×3 kernels with fewer multiplications.
 
 mod ahead;
+mod algorithm;
 mod correlation;
 mod depthwise;
 mod direct;
@@ -33,8 +34,9 @@ mod tests;
 mod windows;
 mod winograd;
 
+pub use algorithm::ConvAlgorithm;
 pub(crate) use kernels::ConvKernels;
 pub(crate) use ops::slice;
 pub use padding::Padding;
-pub use params::{Conv2dOptions, Conv2dParams, ConvAlgorithm, ConvDirection};
+pub use params::{Conv2dOptions, Conv2dParams, ConvDirection};
 pub use statistics::{ConvStatistics, conv_statistics};

@@ -34,6 +34,9 @@ impl<T: Float> Tensor<T> {
     /// # Ok::<(), tensor::Error>(())
     /// ```
     ///
+    /// How far rounding errors reach depends on the algorithm: see
+    /// [`ConvAlgorithm`](crate::ConvAlgorithm).
+    ///
     /// # Errors
     /// As [`Conv2dParams::new`].
     pub fn conv2d(&self, filters: &Tensor<T>, options: &Conv2dOptions) -> Result<Tensor<T>> {

@@ -1,47 +1,10 @@
 //! The options of a convolution, and the geometry that follows from them and two shapes.
 
+use crate::conv::algorithm::ConvAlgorithm;
 use crate::conv::padding::{Axis, Padding, Rounding, WindowAxis};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::shape::Shape;
-
-/// How a convolution is computed; the results differ by rounding only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ConvAlgorithm {
-    /// The fastest for the geometry, by measurement.
-    #[default]
-    Auto,
-    /// Patches of a block of output pixels are packed into the rows of a matrix, which is
-    /// multiplied with the filters. Takes every geometry and element type.
-    ///
-    /// Where [`Auto`](Self::Auto) has chosen, the name also stands for matrix products that need no
-    /// packing: those of 1×1 kernels, and of large filters' gradients, tap by tap.
-    Im2col,
-    /// Minimal filtering F(4×4, 3×3): a quarter of the multiplications, for a slightly larger
-    /// rounding error (Lavin & Gray, *Fast Algorithms for Convolutional Neural Networks*, 2015).
-    ///
-    /// For `f32`, kernel 3×3, stride 1, dilation 1 and one group; an error elsewhere.
-    Winograd,
-    /// Minimal filtering F(2×2, 3×3): four ninths of the multiplications, with the rounding error
-    /// of a direct computation. For the same geometries.
-    Winograd2x2,
-    /// The filters are applied to the image in place, no patch is ever copied. Takes every
-    /// geometry and element type.
-    Direct,
-}
-
-impl ConvAlgorithm {
-    /// Its name in profiles: `"auto"`, `"im2col"`, `"winograd"`, `"winograd_2x2"` or `"direct"`.
-    pub fn name(self) -> &'static str {
-        match self {
-            ConvAlgorithm::Auto => "auto",
-            ConvAlgorithm::Im2col => "im2col",
-            ConvAlgorithm::Winograd => "winograd",
-            ConvAlgorithm::Winograd2x2 => "winograd_2x2",
-            ConvAlgorithm::Direct => "direct",
-        }
-    }
-}
 
 /// What is computed of a convolution; see [`Conv2dParams::algorithm`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -352,7 +315,7 @@ impl Conv2dParams {
     }
 
     /// The algorithm that computes this convolution or gradient of it for elements of type `T`;
-    /// never [`ConvAlgorithm::Auto`].
+    /// never [`ConvAlgorithm::Auto`] or [`ConvAlgorithm::AutoWithoutWinograd`].
     ///
     /// ```
     /// use tensor::{Conv2dOptions, Conv2dParams, ConvAlgorithm, ConvDirection};

@@ -1,10 +1,11 @@
 //! Which algorithm computes what.
 
+use crate::conv::algorithm::{ConvAlgorithm, winograd_is_allowed};
 use crate::conv::correlation::Correlation;
 use crate::conv::depthwise::is_depthwise;
 use crate::conv::few_pixels;
 use crate::conv::job::{ImageShape, Patches, input_image, output_image};
-use crate::conv::params::{Conv2dParams, ConvAlgorithm, ConvDirection};
+use crate::conv::params::{Conv2dParams, ConvDirection};
 use crate::conv::product;
 use crate::conv::statistics::{Counter, count};
 use crate::conv::windows::smallest_copy;
@@ -146,14 +147,16 @@ pub(super) fn plan<T: Real + Compiled>(params: &Conv2dParams, task: &Task) -> Re
         ConvAlgorithm::Direct => patches(Patches::InPlace),
         ConvAlgorithm::Winograd => winograd(operation, params, Tile::Four)?,
         ConvAlgorithm::Winograd2x2 => winograd(operation, params, Tile::Two)?,
-        ConvAlgorithm::Auto => match winograd_that_pays(params, task) {
-            Some(plan) => plan,
-            None if product_pays(params, task) => Plan::Product,
-            None if correlation.columns.targets < NARROW && !is_depthwise(params) => {
-                patches(Patches::Packed)
+        ConvAlgorithm::Auto | ConvAlgorithm::AutoWithoutWinograd => {
+            match winograd_that_pays(params, task) {
+                Some(plan) => plan,
+                None if product_pays(params, task) => Plan::Product,
+                None if correlation.columns.targets < NARROW && !is_depthwise(params) => {
+                    patches(Patches::Packed)
+                }
+                None => patches(Patches::InPlace),
             }
-            None => patches(Patches::InPlace),
-        },
+        }
     })
 }
 
@@ -171,9 +174,12 @@ fn product_pays(params: &Conv2dParams, task: &Task) -> bool {
     pays && copied <= LARGEST_COPY
 }
 
-/// The tile that multiplies least, if that outweighs the transforms.
+/// The tile that multiplies least, if that outweighs the transforms and may be chosen.
 fn winograd_that_pays<T: Compiled>(params: &Conv2dParams, task: &Task) -> Option<Plan<T>> {
     let outputs = task.shapes[1];
+    if params.algorithm == ConvAlgorithm::AutoWithoutWinograd || !winograd_is_allowed() {
+        return None;
+    }
     if !winograd::is_possible(params) || params.in_channels.min(params.out_channels) < 8 {
         return None;
     }

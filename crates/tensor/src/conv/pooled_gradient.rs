@@ -1,8 +1,9 @@
 //! The gradients of a convolution that max pooling follows, from the pooling's gradient as it is.
 
+use crate::conv::algorithm::ConvAlgorithm;
 use crate::conv::job::Execution;
 use crate::conv::ops::{FILTER_GRADIENT, INPUT_GRADIENT, build, filter_and_bias_shape, slice};
-use crate::conv::params::{Conv2dOptions, Conv2dParams, ConvAlgorithm, ConvDirection};
+use crate::conv::params::{Conv2dOptions, Conv2dParams, ConvDirection};
 use crate::conv::winograd::PooledGradient;
 use crate::error::{Error, Result};
 use crate::float::Float;

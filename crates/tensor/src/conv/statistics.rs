@@ -30,6 +30,9 @@ pub struct ConvStatistics {
     /// inputs. From the second convolution with the same filters on, those of up to 2²⁰ numbers are kept
     /// until the filters are written.
     pub filter_transforms: u64,
+    /// Tiles of Winograd's algorithm that were computed directly because something in them was not
+    /// finite.
+    pub direct_tiles: u64,
 }
 
 /// One of the fields of [`ConvStatistics`].
@@ -44,9 +47,10 @@ pub(super) enum Counter {
     Depthwise,
     Product,
     FilterTransforms,
+    DirectTiles,
 }
 
-static COUNTERS: [AtomicU64; 9] = [const { AtomicU64::new(0) }; 9];
+static COUNTERS: [AtomicU64; 10] = [const { AtomicU64::new(0) }; 10];
 
 /// Adds to a counter.
 pub(super) fn count(counter: Counter, amount: u64) {
@@ -87,5 +91,6 @@ pub fn conv_statistics() -> ConvStatistics {
         depthwise: read(Counter::Depthwise),
         product: read(Counter::Product),
         filter_transforms: read(Counter::FilterTransforms),
+        direct_tiles: read(Counter::DirectTiles),
     }
 }

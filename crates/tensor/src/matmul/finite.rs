@@ -1,5 +1,6 @@
 //! Matrices without infinite elements and NaN, whose products with zeros need not be computed.
 
+use crate::element::Number;
 use crate::float::Float;
 use crate::parallel::{BLOCK, Par};
 use crate::tensor::Tensor;
@@ -42,7 +43,7 @@ pub(super) fn mark<'a, T: Float>(
     }
     let kept = tensor.storage.kept();
     if kept.is_wanted() {
-        kept.keep(AllFinite(all_finite(numbers)));
+        kept.keep(AllFinite(all_finite(Par::Threads, numbers)));
     }
     match kept.get() {
         Some(AllFinite(true)) => right.known_finite(),
@@ -50,12 +51,15 @@ pub(super) fn mark<'a, T: Float>(
     }
 }
 
-fn all_finite<T: Float>(numbers: &[T]) -> bool {
-    let blocks = Par::Threads.map(numbers.len().div_ceil(BLOCK), |block| {
+/// Whether no number is infinite or NaN.
+pub(crate) fn all_finite<T: Number>(par: Par, numbers: &[T]) -> bool {
+    let blocks = par.map(numbers.len().div_ceil(BLOCK), |block| {
         let block = &numbers[block * BLOCK..];
         // Without an early end, so that the loop becomes one of vectors.
         let block = &block[..block.len().min(BLOCK)];
-        block.iter().fold(true, |all, x| all & x.is_finite())
+        block
+            .iter()
+            .fold(true, |all, x| all & (x.magnitude() < T::HIGHEST))
     });
     blocks.into_iter().all(|finite| finite)
 }
@@ -158,12 +162,12 @@ mod tests {
     #[test]
     fn all_blocks_are_searched() {
         let mut numbers = vec![1.0_f64; 3 * BLOCK + 5];
-        assert!(all_finite(&numbers));
+        assert!(all_finite(Par::Threads, &numbers));
         for at in [0, BLOCK - 1, BLOCK, 3 * BLOCK, 3 * BLOCK + 4] {
             numbers[at] = f64::NAN;
-            assert!(!all_finite(&numbers), "{at}");
+            assert!(!all_finite(Par::Threads, &numbers), "{at}");
             numbers[at] = f64::MAX;
-            assert!(all_finite(&numbers));
+            assert!(all_finite(Par::Threads, &numbers));
         }
     }
 }

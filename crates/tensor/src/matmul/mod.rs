@@ -47,6 +47,7 @@ pub use gemm::{Epilogue, PackedColumns, Right, gemm};
 pub use matrix::{MatrixMut, MatrixRef};
 pub use multiply::Multiply;
 
+pub(crate) use finite::all_finite;
 pub(crate) use scratch::with_scratch;
 pub(crate) use tensor_matmul::{ProductKernel, product_kernel};
 

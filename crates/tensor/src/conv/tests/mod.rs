@@ -10,3 +10,4 @@ mod levels;
 mod oracle;
 mod pooled;
 mod tensors;
+mod winograd_outliers;

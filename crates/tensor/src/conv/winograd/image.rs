@@ -37,6 +37,27 @@ impl<'a, T> Source<'a, T> {
             }
         }
     }
+
+    /// Copies the tile of `size` whose first pixel is at `corner` of image `image`, of `shape`, between
+    /// zeros.
+    pub(super) fn copy_tile(
+        &self,
+        shape: ImageShape,
+        image: usize,
+        corner: [isize; 2],
+        size: [usize; 2],
+        tile: &mut [T],
+    ) where
+        T: Real,
+    {
+        match self {
+            Source::Image(numbers) => {
+                let image = &numbers[image * shape.len()..][..shape.len()];
+                copy_patch(image, shape, corner, size, tile);
+            }
+            Source::Pooled(gradient) => gradient.copy_tile(shape, image, corner, size, tile),
+        }
+    }
 }
 
 /// A max pooling's gradient, and for each number the tap of its window that it belongs to: 0 to 3, or
@@ -45,6 +66,36 @@ impl<'a, T> Source<'a, T> {
 pub(crate) struct PooledGradient<'a, T> {
     pub(crate) values: &'a [T],
     pub(crate) positions: &'a [u8],
+}
+
+impl<T: Real> PooledGradient<'_, T> {
+    /// [`Source::copy_tile`].
+    fn copy_tile(
+        &self,
+        shape: ImageShape,
+        image: usize,
+        [top, left]: [isize; 2],
+        size: [usize; 2],
+        tile: &mut [T],
+    ) {
+        let small = pooled(shape);
+        for (place, pixel) in tile.chunks_exact_mut(shape.channels).enumerate() {
+            pixel.fill(T::ZERO);
+            // Places before the image become large.
+            let y = (top + (place / size[1]) as isize) as usize;
+            let x = (left + (place % size[1]) as isize) as usize;
+            if y >= 2 * small.height || x >= 2 * small.width {
+                continue;
+            }
+            let at = image * small.len() + y / 2 * small.row_len() + x / 2 * small.channels;
+            let position = (y % 2 * 2 + x % 2) as u8;
+            for (channel, number) in pixel.iter_mut().enumerate() {
+                if self.positions[at + channel] == position {
+                    *number = self.values[at + channel];
+                }
+            }
+        }
+    }
 }
 
 /// Images that can be read in tiles.

@@ -350,3 +350,79 @@ impl Minimal for Two {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Kernel, Level, dispatch};
+    use std::marker::PhantomData;
+
+    /// A matrix: the results of each unit vector.
+    type Matrix = [[f64; LONGEST]; LONGEST];
+
+    /// `G`, `Bᵀ` and `Aᵀ` of a side `D` of tiles whose filters are those of `M`, column by column.
+    struct Matrices<M, D>(PhantomData<(M, D)>);
+
+    impl<M: Minimal, D: Side> Kernel for Matrices<M, D> {
+        type Scalar = f64;
+        type Output = [Matrix; 3];
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> [Matrix; 3] {
+            fn columns<S: Simd>(
+                simd: S,
+                transform: impl Fn(Line<f64, S>) -> Line<f64, S>,
+            ) -> Matrix {
+                let splat = |x: f64| <f64 as Real>::Vector::<S>::splat(simd, x);
+                let number = |v: <f64 as Real>::Vector<S>| {
+                    let mut lanes = [0.0; 16];
+                    v.store(&mut lanes);
+                    lanes[0]
+                };
+                std::array::from_fn(|i| {
+                    let mut unit = [splat(0.0); LONGEST];
+                    unit[i] = splat(1.0);
+                    transform(unit).map(number)
+                })
+            }
+            [
+                columns(simd, |line| M::filter::<f64, S>(simd, line)),
+                columns(simd, |line| D::input::<f64, S>(simd, line)),
+                columns(simd, |line| D::output::<f64, S>(simd, line)),
+            ]
+        }
+    }
+
+    /// `Σ |Aᵀ|[i][p] · |G|[p][t] · Σ |Bᵀ|[p][j]` over points `p` and inputs `j`, the largest for outputs `i`
+    /// and taps `t`: by how much rounding along an axis is amplified.
+    fn amplification<M: Minimal, D: Side>() -> f64 {
+        let matrices = Matrices::<M, D>(PhantomData);
+        let [g, b, a] = dispatch(Level::Baseline, matrices);
+        let mut most = 0.0_f64;
+        for (i, t) in (0..D::OUTPUT).flat_map(|i| (0..3).map(move |t| (i, t))) {
+            for j in 0..D::INPUT {
+                let products = (0..D::INPUT).map(|p| a[p][i] * g[t][p] * b[j][p]);
+                let expected = if j == i + t { 1.0 } else { 0.0 };
+                assert!(
+                    (products.sum::<f64>() - expected).abs() < 1e-14,
+                    "{i} {t} {j}"
+                );
+            }
+            let inputs = |p: usize| (0..D::INPUT).map(|j| b[j][p].abs()).sum::<f64>();
+            let products = (0..D::INPUT).map(|p| (a[p][i] * g[t][p]).abs() * inputs(p));
+            most = most.max(products.sum());
+        }
+        most
+    }
+
+    /// The factors `K` of [`ConvAlgorithm`](crate::ConvAlgorithm) are the squares of these.
+    #[test]
+    fn transforms_are_inverse_and_amplify_as_stated() {
+        let four = amplification::<Four, Four>();
+        assert!((12.53..12.54).contains(&four), "{four}");
+        assert!(four * four < 160.0);
+        let narrow = amplification::<Four, NarrowFour>();
+        assert!(narrow < four, "{narrow}");
+        let two = amplification::<Two, Two>();
+        assert!((two - 4.0).abs() < 1e-14, "{two}");
+    }
+}

@@ -20,8 +20,36 @@
 //!
 //! The transforms add to the error, but the sums over channels that they frame are nine times
 //! shorter than those of a direct computation.
+//!
+//! That is so where all numbers of a tile are about as large. In general a rounding error follows the
+//! largest of them, `δ`, and [`ConvAlgorithm`](crate::ConvAlgorithm) states the bound. To derive it, let
+//! `u` be the unit roundoff and all equations be to first order in it. Along one axis
+//!
+//! ```text
+//! y[i] = Σ_p A[p][i] · (Σ_t G[p][t] g[t]) · (Σ_j B[j][p] d[j])
+//! ```
+//!
+//! where each number is rounded at most 4 times in `Bᵀ d`, 4 times in `G g` and 5 times in `Aᵀ m`, the
+//! rounding of the matrices' own entries included. Over both axes that is 26 times, and sums over `C`
+//! channels round `C + 1` times more. Each rounding changes a term by at most `u` times its magnitude,
+//! so the error is at most
+//!
+//! ```text
+//! (C + 27) · u · δ · Σ |g| · κ²,    κ = max over i, t of Σ_p |A[p][i]| |G[p][t]| Σ_j |B[j][p]|
+//! ```
+//!
+//! with the sum over the channel's filters; κ is 12.54 for F(4, 3), less for its narrow tiles, and 4 for
+//! F(2, 3) (a test in [`minimal`] computes it from the transforms). The gradient of the filters has
+//! the same terms in another order, summed over tiles instead of channels.
+//!
+//! # What is not finite
+//!
+//! An infinity or NaN in a tile, or a number so large that a sum overflows, makes some output at an edge
+//! of the tile not finite ([`output`]). Such tiles are computed again by [`direct`], and a gradient of
+//! filters that is not finite is left to another algorithm.
 
 mod chunk;
+mod direct;
 mod filter_gradient;
 mod filters;
 mod image;
@@ -34,6 +62,7 @@ mod target;
 mod tile;
 
 use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
 
 use crate::conv::ahead::Ahead;
 use crate::conv::correlation::Correlation;
@@ -47,6 +76,7 @@ use crate::matmul::{Epilogue, with_scratch};
 use crate::simd::{Level, Real, dispatch};
 
 use chunk::{Chunk, TileAxis};
+use direct::DirectTiles;
 pub(super) use filter_gradient::{FilterGradient, filter_gradient};
 use filters::{PointFilters, PointPanels};
 use image::{Plain, TiledImage};
@@ -203,7 +233,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
     w: Filters<'_, T>,
     epilogue: Epilogue<'_, T>,
     ending: Ending<'_, T>,
-    target: Target<'_, T>,
+    mut target: Target<'_, T>,
 ) -> Result<()> {
     if target.values.is_empty() {
         return Ok(());
@@ -223,6 +253,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
         u: u.values.as_slice(),
         epilogue,
         ending,
+        not_finite: Mutex::new(Vec::new()),
         tiling: PhantomData,
     };
     // Nothing but zeros is due where no tap meets the source.
@@ -246,8 +277,9 @@ pub(super) fn correlate<T: Real, M: Minimal>(
         _ => (target_shape, M::OUTPUT),
     };
     let image_len = written.len();
+    let whole_target = target.reborrow();
     if images > 1 {
-        target.for_chunks(par, images * image_len, |i, mut target| {
+        whole_target.for_chunks(par, images * image_len, |i, mut target| {
             clear_beyond(covered, written, 0, target.values);
             let first = i * images;
             let images = first..first + target.values.len() / image_len;
@@ -256,7 +288,7 @@ pub(super) fn correlate<T: Real, M: Minimal>(
             }
         });
     } else {
-        target.for_chunks(par, image_len, |image, target| {
+        whole_target.for_chunks(par, image_len, |image, target| {
             let block_len = rows * tile_rows * written.row_len();
             target.for_chunks(par, block_len, |i, mut target| {
                 clear_beyond(covered, written, i * rows * tile_rows, target.values);
@@ -267,7 +299,26 @@ pub(super) fn correlate<T: Real, M: Minimal>(
             });
         });
     }
-    Ok(())
+    let mut not_finite = unpoisoned(layer.not_finite.into_inner());
+    if not_finite.is_empty() {
+        return Ok(());
+    }
+    not_finite.sort_unstable();
+    let tiles = DirectTiles {
+        level,
+        correlation,
+        source,
+        shapes: [source_shape, target_shape],
+        epilogue,
+        ending,
+        side: M::OUTPUT,
+    };
+    tiles.compute(operation, par, w.values, &not_finite, target)
+}
+
+/// What a lock holds, whether or not a thread has panicked with it.
+fn unpoisoned<V>(locked: std::result::Result<V, PoisonError<V>>) -> V {
+    locked.unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes what tiles do not cover zero, in images of `shape` or, of a single image, in rows from
@@ -304,6 +355,8 @@ struct Layer<'a, T, M> {
     u: &'a [T],
     epilogue: Epilogue<'a, T>,
     ending: Ending<'a, T>,
+    /// The places of tiles whose products are not all finite.
+    not_finite: Mutex<Vec<[usize; 3]>>,
     tiling: PhantomData<M>,
 }
 
@@ -359,6 +412,21 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
 
     /// Transforms the products of `chunk` back, and stores the outputs.
     fn store(&self, chunk: &Chunk, products: Products<'_, T, M>, target: Target<'_, T>) {
+        let mut not_finite = Vec::new();
+        self.store_checked(chunk, products, target, &mut not_finite);
+        if !not_finite.is_empty() {
+            unpoisoned(self.not_finite.lock()).append(&mut not_finite);
+        }
+    }
+
+    /// [`Layer::store`]; adds the places of tiles that are not finite to `not_finite`.
+    fn store_checked(
+        &self,
+        chunk: &Chunk,
+        products: Products<'_, T, M>,
+        target: Target<'_, T>,
+        not_finite: &mut Vec<[usize; 3]>,
+    ) {
         let (shape, side) = match self.ending {
             Ending::Pool => (pooled(self.target_shape), M::OUTPUT / 2),
             Ending::Store | Ending::Gate(_) => (self.target_shape, M::OUTPUT),
@@ -376,6 +444,7 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
                     first_image,
                     first_row,
                     image_rows,
+                    not_finite,
                 };
                 return dispatch(self.level, EachTile { chunk, transform });
             }
@@ -393,6 +462,7 @@ impl<T: Real, M: Minimal> Layer<'_, T, M> {
             first_image,
             first_row,
             image_rows,
+            not_finite,
         };
         dispatch(self.level, EachTile { chunk, transform });
     }

@@ -23,7 +23,8 @@ pub(super) struct Products<'a, T, M> {
 pub(super) type TileOf<T, S> = [[<T as Real>::Vector<S>; LONGEST]; LONGEST];
 
 impl<T: Real, M: Minimal> Products<'_, T, M> {
-    /// `Aᵀ M A` of the tile in row `tile`, finished, for `count` channels from `channel` on.
+    /// `Aᵀ M A` of the tile in row `tile`, finished, for `count` channels from `channel` on. `check`
+    /// stays 0 in each lane as long as all products of the tile are finite, and becomes NaN if not.
     #[inline(always)]
     pub(super) fn outputs<S: Simd, D: Side, A: Side>(
         &self,
@@ -31,6 +32,7 @@ impl<T: Real, M: Minimal> Products<'_, T, M> {
         tile: usize,
         channel: usize,
         count: usize,
+        check: &mut T::Vector<S>,
     ) -> TileOf<T, S> {
         let lanes = T::Vector::<S>::LANES;
         assert!(self.width.is_multiple_of(lanes) && channel + lanes <= self.width);
@@ -46,6 +48,7 @@ impl<T: Real, M: Minimal> Products<'_, T, M> {
             false => T::Vector::<S>::splat(simd, T::from_f64(f64::NEG_INFINITY)),
         };
         let mut outputs = [[zero; LONGEST]; LONGEST];
+        let mut sum = *check;
         both_axes::<T, S>(
             simd,
             [D::INPUT, A::INPUT],
@@ -65,8 +68,16 @@ impl<T: Real, M: Minimal> Products<'_, T, M> {
             #[inline(always)]
             |line| A::output::<T, S>(simd, line),
             #[inline(always)]
-            |i: usize, j: usize, value: T::Vector<S>| outputs[i][j] = floor.max(value + bias),
+            |i: usize, j: usize, value: T::Vector<S>| {
+                // The products at each point are part of the first or the last output along each
+                // axis, and a sum with an infinity or NaN in it is one of these.
+                if (i == 0 || i + 1 == D::OUTPUT) && (j == 0 || j + 1 == A::OUTPUT) {
+                    sum = value.mul_add(zero, sum);
+                }
+                outputs[i][j] = floor.max(value + bias);
+            },
         );
+        *check = sum;
         outputs
     }
 }
@@ -83,6 +94,8 @@ pub(super) struct StoreOutput<'a, T, M> {
     pub(super) first_image: usize,
     pub(super) first_row: usize,
     pub(super) image_rows: usize,
+    /// The places of tiles that are not finite are added here.
+    pub(super) not_finite: &'a mut Vec<[usize; 3]>,
 }
 
 impl<T: Real, M: Minimal> TileTransform for StoreOutput<'_, T, M> {
@@ -106,9 +119,11 @@ impl<T: Real, M: Minimal> TileTransform for StoreOutput<'_, T, M> {
         let end = start + ((rows - 1) * shape.width + columns) * channels;
         let target = self.target[start..end].as_mut_ptr();
         let gate = self.gate.map(|gate| gate[start..end].as_ptr());
+        let mut check = T::Vector::<S>::zero(simd);
         for channel in (0..channels).step_by(lanes) {
             let count = (channels - channel).min(lanes);
-            let outputs = self.products.outputs::<S, D, A>(simd, tile, channel, count);
+            let products = &self.products;
+            let outputs = products.outputs::<S, D, A>(simd, tile, channel, count, &mut check);
             for i in 0..D::OUTPUT {
                 for j in 0..A::OUTPUT {
                     if i >= rows || j >= columns {
@@ -146,6 +161,9 @@ impl<T: Real, M: Minimal> TileTransform for StoreOutput<'_, T, M> {
                     }
                 }
             }
+        }
+        if check.sum() != T::ZERO {
+            self.not_finite.push([image, row, column]);
         }
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct StorePooledOutput<'a, T, M> {
     pub(super) first_image: usize,
     pub(super) first_row: usize,
     pub(super) image_rows: usize,
+    /// The places of tiles that are not finite are added here.
+    pub(super) not_finite: &'a mut Vec<[usize; 3]>,
 }
 
 impl<T: Real, M: Minimal> TileTransform for StorePooledOutput<'_, T, M> {
@@ -58,9 +60,11 @@ impl<T: Real, M: Minimal> TileTransform for StorePooledOutput<'_, T, M> {
             #[inline(always)]
             |positions| positions[start..end].as_mut_ptr(),
         );
+        let mut check = T::Vector::<S>::zero(simd);
         for channel in (0..channels).step_by(lanes) {
             let count = (channels - channel).min(lanes);
-            let outputs = self.products.outputs::<S, D, A>(simd, tile, channel, count);
+            let products = &self.products;
+            let outputs = products.outputs::<S, D, A>(simd, tile, channel, count, &mut check);
             for i in 0..D::OUTPUT / 2 {
                 for j in 0..A::OUTPUT / 2 {
                     if i >= rows || j >= columns {
@@ -94,6 +98,9 @@ impl<T: Real, M: Minimal> TileTransform for StorePooledOutput<'_, T, M> {
                     }
                 }
             }
+        }
+        if check.sum() != T::ZERO {
+            self.not_finite.push([image, row, column]);
         }
     }
 }
