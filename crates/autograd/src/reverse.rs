@@ -305,7 +305,11 @@ impl<'a, T: Float> Pass<'a, T> {
             defers: self.defers,
         };
         let start = self.recorded();
-        let mut slots = operation.op.vjp(&at, gradient)?.into_slots();
+        let given = match operation.op.vjp(&at, gradient) {
+            Ok(given) => given,
+            Err(error) => return Err(self.in_vjp(id, operation, error)),
+        };
+        let mut slots = given.into_slots();
         self.note(start, id);
         for (index, slot) in slots.drain(..).enumerate() {
             let (gradient, gated) = match slot {
@@ -389,6 +393,18 @@ impl<'a, T: Float> Pass<'a, T> {
             .with("input", expected)
             .with("gradient", shape)
             .fix("undo broadcasting with `sum_to`"))
+    }
+
+    /// Names the operation whose derivative failed, if the error does not name one.
+    #[cold]
+    fn in_vjp(&self, id: NodeId, operation: &Operation<T>, error: Error) -> Error {
+        if !error.operation().is_empty() {
+            return error;
+        }
+        let name = operation.op.name();
+        error
+            .in_operation(&format!("vjp of {name}"))
+            .with("operation", self.recorded_at(id, name))
     }
 
     /// Operation `name` of node `id`, for messages.

@@ -99,6 +99,18 @@ pub(crate) struct Operation<T: Float> {
     pub(crate) saved: Vec<Tensor<T>>,
 }
 
+/// Goes back to the scope around the current one when it is dropped.
+struct OuterScope<'a> {
+    current: &'a Cell<u32>,
+    outer: u32,
+}
+
+impl Drop for OuterScope<'_> {
+    fn drop(&mut self) {
+        self.current.set(self.outer);
+    }
+}
+
 impl<T: Float> Default for Tape<T> {
     fn default() -> Self {
         Self::new()
@@ -145,18 +157,18 @@ impl<T: Float> Tape<T> {
     }
 
     /// Runs `body`; what it records belongs to the scope `name` (a layer, say), by which errors
-    /// and drawings of the graph call it.
+    /// and drawings of the graph call it. The scope ends with `body`, also when that panics.
     pub fn scope<R>(&self, name: &str, body: impl FnOnce() -> R) -> R {
-        let outer = self.0.current_scope.get();
         let index = {
             let mut scopes = self.0.scopes.borrow_mut();
             scopes.push(name.into());
             scopes.len() as u32
         };
-        self.0.current_scope.set(index);
-        let result = crate::trace::section(name, body);
-        self.0.current_scope.set(outer);
-        result
+        let _outer = OuterScope {
+            current: &self.0.current_scope,
+            outer: self.0.current_scope.replace(index),
+        };
+        crate::trace::section(name, body)
     }
 
     /// Anomaly mode: the first operation whose value or gradient is not finite is reported, by the
