@@ -284,6 +284,15 @@ impl<T: Float> InputGradients<T> {
         Ok(self)
     }
 
+    /// Says that input `index` gets no gradient by this operation, though it is wanted: the derivative
+    /// is 0 whatever the numbers are.
+    pub(crate) fn nothing_for(mut self, index: usize) -> Result<Self> {
+        if let Some(slot) = self.wanted(index)? {
+            *slot = Slot::Unwanted;
+        }
+        Ok(self)
+    }
+
     /// The place of the gradient of input `index`, if it is wanted. Errors get the operation's name
     /// from the reverse pass.
     fn wanted(&mut self, index: usize) -> Result<Option<&mut Slot<T>>> {
