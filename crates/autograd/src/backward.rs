@@ -5,7 +5,7 @@ use std::cell::Cell;
 use tensor::{Error, ErrorKind, Factored, Float, Result, Shape, Tensor};
 
 use crate::tape::{CONSTANT, Kind, NodeId, Operation, Tape};
-use crate::var::Var;
+use crate::var::{Var, gradient_error};
 
 /// What [`Op::vjp`](crate::Op::vjp) sees of its operation: the saved values, shapes, and which gradients are
 /// wanted.
@@ -207,9 +207,9 @@ impl<T: Float> InputGradients<T> {
     /// gradient is wanted.
     ///
     /// # Errors
-    /// Those of `compute`.
+    /// Those of `compute`; if there is no such input, or its gradient was given before.
     pub fn of(mut self, index: usize, compute: impl FnOnce() -> Result<Var<T>>) -> Result<Self> {
-        if let Some(slot @ (Slot::Missing | Slot::Given(..))) = self.slots.get_mut(index) {
+        if let Some(slot) = self.wanted(index)? {
             *slot = Slot::Given(compute()?, false);
         }
         Ok(self)
@@ -219,13 +219,13 @@ impl<T: Float> InputGradients<T> {
     /// is not positive.
     ///
     /// # Errors
-    /// Those of `compute`.
+    /// As [`InputGradients::of`].
     pub fn of_gated(
         mut self,
         index: usize,
         compute: impl FnOnce() -> Result<Var<T>>,
     ) -> Result<Self> {
-        if let Some(slot @ (Slot::Missing | Slot::Given(..))) = self.slots.get_mut(index) {
+        if let Some(slot) = self.wanted(index)? {
             *slot = Slot::Given(compute()?, true);
         }
         Ok(self)
@@ -265,14 +265,15 @@ impl<T: Float> InputGradients<T> {
     /// ```
     ///
     /// # Errors
-    /// Those of `factors` and [`Var::matmul`].
+    /// Those of `factors` and [`Var::matmul`]; if there is no such input, or its gradient was given
+    /// before.
     pub fn of_product(
         mut self,
         at: &Backward<'_, T>,
         index: usize,
         factors: impl FnOnce() -> Result<[Var<T>; 2]>,
     ) -> Result<Self> {
-        if let Some(slot @ Slot::Missing) = self.slots.get_mut(index) {
+        if let Some(slot) = self.wanted(index)? {
             let [left, right] = factors()?;
             let defers = Factored::<T>::pays(left.shape(), right.shape()) && at.may_defer(index);
             *slot = match defers {
@@ -281,6 +282,35 @@ impl<T: Float> InputGradients<T> {
             };
         }
         Ok(self)
+    }
+
+    /// Says that input `index` gets no gradient by this operation, though it is wanted: the derivative
+    /// is 0 whatever the numbers are.
+    pub(crate) fn nothing_for(mut self, index: usize) -> Result<Self> {
+        if let Some(slot) = self.wanted(index)? {
+            *slot = Slot::Unwanted;
+        }
+        Ok(self)
+    }
+
+    /// The place of the gradient of input `index`, if it is wanted. Errors get the operation's name
+    /// from the reverse pass.
+    fn wanted(&mut self, index: usize) -> Result<Option<&mut Slot<T>>> {
+        let inputs = self.slots.len();
+        match self.slots.get_mut(index) {
+            Some(slot @ Slot::Missing) => Ok(Some(slot)),
+            Some(Slot::Unwanted) => Ok(None),
+            Some(Slot::Given(..) | Slot::Deferred(_)) => Err(gradient_error(
+                "",
+                format!("the gradient of input {index} was given twice"),
+            )
+            .fix("give each input one gradient; add what belongs to the same input")),
+            None => Err(gradient_error(
+                "",
+                format!("a gradient was given for input {index}, and there are {inputs} inputs"),
+            )
+            .fix("inputs are numbered from 0, in the order in which `apply` takes them")),
+        }
     }
 
     pub(crate) fn into_slots(self) -> Vec<Slot<T>> {

@@ -1,21 +1,20 @@
 //! Gradients of one's own: custom derivatives of compositions, and recomputation in the reverse
 //! pass.
 
-use std::rc::Rc;
-
 use tensor::{Float, Result, Tensor};
 
 use crate::backward::{Backward, InputGradients};
+use crate::closure::run_given;
 use crate::functional::Alias;
 use crate::op::{Inputs, Op};
 use crate::saves::Saves;
 use crate::tape::Tape;
-use crate::var::{Var, gradient_error, without_tracked};
+use crate::var::{Var, gradient_error};
 
 /// `forward(inputs)`, with `vjp(inputs, y, dy)` as its derivative instead of its own.
 ///
-/// `vjp` returns one gradient per input, in tracked operations. Neither closure may use tracked
-/// variables other than its arguments: that is an error, not a missing gradient.
+/// `vjp` returns one gradient per input, in tracked operations. Neither closure may use, or return,
+/// tracked variables other than its arguments: that is an error, not a missing gradient.
 ///
 /// ```
 /// use autograd::{Tape, custom_gradient};
@@ -36,27 +35,39 @@ use crate::var::{Var, gradient_error, without_tracked};
 /// ```
 ///
 /// # Errors
-/// Those of `forward`. In the reverse pass: those of `vjp`, and if it gives more or fewer
+/// Those of `forward`, and if `vjp` holds a variable of the tape of the inputs (it is cloned to find
+/// out). In the reverse pass: those of `vjp`, and if it gives more or fewer
 /// gradients than there are inputs, or one of another shape than its input.
 #[track_caller]
 pub fn custom_gradient<T: Float>(
     name: &'static str,
     forward: impl Fn(&[Var<T>]) -> Result<Var<T>> + 'static,
-    vjp: impl Fn(&[Var<T>], &Var<T>, &Var<T>) -> Result<Vec<Var<T>>> + 'static,
+    vjp: impl Fn(&[Var<T>], &Var<T>, &Var<T>) -> Result<Vec<Var<T>>> + Clone + 'static,
     inputs: &[&Var<T>],
 ) -> Result<Var<T>> {
+    let forward = Some(forward);
     CustomGradient { name, forward, vjp }.apply(inputs)
 }
 
 struct CustomGradient<F, G> {
     name: &'static str,
-    forward: F,
+    /// Until it has run.
+    forward: Option<F>,
     vjp: G,
 }
 
 /// Constants with the values of `inputs`.
 fn constants<T: Float>(inputs: Inputs<'_, T>) -> Vec<Var<T>> {
     inputs.all().map(Var::from).collect()
+}
+
+/// The value that `f` has for `inputs`.
+fn value_of<T: Float>(
+    f: &impl Fn(&[Var<T>]) -> Result<Var<T>>,
+    inputs: Inputs<'_, T>,
+) -> Result<Tensor<T>> {
+    let [y] = run_given(&[], || f(&constants(inputs)).map(|y| [y]))?;
+    Ok(y.into_value())
 }
 
 fn saved_inputs<T: Float>(at: &Backward<'_, T>) -> Result<Vec<Var<T>>> {
@@ -67,19 +78,25 @@ impl<T, F, G> Op<T> for CustomGradient<F, G>
 where
     T: Float,
     F: Fn(&[Var<T>]) -> Result<Var<T>> + 'static,
-    G: Fn(&[Var<T>], &Var<T>, &Var<T>) -> Result<Vec<Var<T>>> + 'static,
+    G: Fn(&[Var<T>], &Var<T>, &Var<T>) -> Result<Vec<Var<T>>> + Clone + 'static,
 {
     fn name(&self) -> &str {
         self.name
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
-        without_tracked(|| (self.forward)(&constants(inputs))).map(Var::into_value)
+        let Some(forward) = self.forward.take() else {
+            return Err(gradient_error("", "the operation was applied before"));
+        };
+        inputs.require_no_cycle(&self.vjp)?;
+        value_of(&forward, inputs)
     }
     fn saves(&self) -> Saves {
         Saves::INPUTS | Saves::OUTPUT
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
-        let gradients = (self.vjp)(&saved_inputs(at)?, &at.output()?, dy)?;
+        let (x, y) = (saved_inputs(at)?, at.output()?);
+        let given: Vec<&Var<T>> = x.iter().chain([&y, dy]).collect();
+        let gradients = run_given(&given, || (self.vjp)(&x, &y, dy))?;
         if gradients.len() != at.arity() {
             let (given, inputs) = (gradients.len(), at.arity());
             let message = format!("the closure gave {given} gradients for {inputs} inputs");
@@ -97,7 +114,7 @@ where
 /// `f(inputs)`, keeping only the inputs: the reverse pass runs `f` again for what it needs
 /// (activation checkpointing, Chen et al. 2016).
 ///
-/// `f` must give the same result both times, and use no tracked variable other than its
+/// `f` must give the same result both times, and use, or return, no tracked variable other than its
 /// arguments: that is an error, not a missing gradient.
 ///
 /// ```
@@ -113,25 +130,27 @@ where
 /// ```
 ///
 /// # Errors
-/// Those of `f`.
+/// Those of `f`, and if `f` holds a variable of the tape of the inputs (it is cloned to find out).
 #[track_caller]
 pub fn checkpoint<T: Float>(
-    f: impl Fn(&[Var<T>]) -> Result<Var<T>> + 'static,
+    f: impl Fn(&[Var<T>]) -> Result<Var<T>> + Clone + 'static,
     inputs: &[&Var<T>],
 ) -> Result<Var<T>> {
-    Checkpoint { f: Rc::new(f) }.apply(inputs)
+    Checkpoint { f }.apply(inputs)
 }
 
 struct Checkpoint<F> {
-    f: Rc<F>,
+    f: F,
 }
 
-impl<T: Float, F: Fn(&[Var<T>]) -> Result<Var<T>> + 'static> Op<T> for Checkpoint<F> {
+impl<T: Float, F: Fn(&[Var<T>]) -> Result<Var<T>> + Clone + 'static> Op<T> for Checkpoint<F> {
     fn name(&self) -> &str {
         "checkpoint"
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
-        without_tracked(|| (self.f)(&constants(inputs))).map(Var::into_value)
+        let value = value_of(&self.f, inputs)?;
+        inputs.require_no_cycle(&self.f)?;
+        Ok(value)
     }
     fn saves(&self) -> Saves {
         Saves::INPUTS
@@ -140,12 +159,12 @@ impl<T: Float, F: Fn(&[Var<T>]) -> Result<Var<T>> + 'static> Op<T> for Checkpoin
         let saved = saved_inputs(at)?;
         let differentiable = saved.iter().any(Var::is_tracked) || dy.is_tracked();
         let tape = saved.iter().find_map(Var::tape).or(dy.tape()).cloned();
-        let tape = tape.unwrap_or_else(Tape::new);
+        let tape = tape.unwrap_or_else(Tape::of_function);
         let again = saved
             .iter()
             .map(|x| match x.is_tracked() {
                 true => Alias.apply(&[x]),
-                false => Ok(tape.variable(x.value().clone())),
+                false => Ok(tape.unnumbered(x.value().clone())),
             })
             .collect::<Result<Vec<_>>>()?;
         let y = (self.f)(&again)?;

@@ -2,12 +2,15 @@
 //!
 //! Each tool differentiates with respect to a fresh alias of its argument. So a function may use
 //! the outer variable as well without confusing the two, as in
-//! `grad(|x| x * grad(|y| x * y)(x))`.
+//! `grad(|x| x * grad(|y| x * y)(x))`. At a constant, the alias is a leaf of a tape of its own, which
+//! moves into that of an outer variable where the function uses one.
 
 use tensor::{Float, Result, Shape, Tensor};
 
 use crate::backward::{Backward, InputGradients};
+use crate::gradients::unmet;
 use crate::op::{Inputs, Op};
+use crate::reverse::depends_on;
 use crate::saves::Saves;
 use crate::tape::Tape;
 use crate::var::{Var, gradient_error};
@@ -133,11 +136,16 @@ pub fn jvp<T: Float, R: Outcome<T>>(
         );
     }
     let run = Run::new(&f, x)?;
-    let cotangent = run.tape.variable(Tensor::zeros(run.y.shape())?);
+    let cotangent = run.tape.unnumbered(Tensor::zeros(run.y.shape())?);
     let pulled = run.gradients(&cotangent, true)?;
     let along = pulled.mul(tangent)?.sum(..)?;
-    let gradients = reverse(&along, &cotangent, None, run.nested)?;
-    Ok((run.y, gradients))
+    let is_nested = run.is_nested() || tangent.is_tracked();
+    let derivative = reverse(&along, &cotangent, None, is_nested)?;
+    let derivative = match is_nested {
+        true => Derivative.apply(&[&derivative, &run.y, tangent])?,
+        false => derivative,
+    };
+    Ok((run.y, derivative))
 }
 
 /// The Jacobian `∂fᵢ/∂xⱼ`, of shape `f(x)`'s shape followed by `x`'s.
@@ -169,7 +177,7 @@ pub fn jacobian<T: Float, R: Outcome<T>>(
         for i in 0..count {
             let mut seed = Tensor::zeros(run.y.shape())?;
             seed.make_mut()[i] = T::ONE;
-            rows.push(run.gradients(&Var::constant(seed), run.nested)?);
+            rows.push(run.pull(&Var::constant(seed))?);
         }
         if rows.is_empty() {
             return Ok(Var::constant(Tensor::zeros(shape)?));
@@ -230,8 +238,8 @@ struct Run<T: Float> {
     tape: Tape<T>,
     alias: Var<T>,
     y: Var<T>,
-    /// Whether the argument is tracked itself, so that the result must be differentiable.
-    nested: bool,
+    /// Whether the argument is tracked itself.
+    of_tracked: bool,
 }
 
 impl<T: Float> Run<T> {
@@ -239,7 +247,7 @@ impl<T: Float> Run<T> {
         let (tape, alias) = match x.tape() {
             Some(tape) => (tape.clone(), Alias.apply(&[x])?),
             None => {
-                let tape = Tape::new();
+                let tape = Tape::of_function();
                 let alias = tape.variable(x.value().clone());
                 (tape, alias)
             }
@@ -249,21 +257,32 @@ impl<T: Float> Run<T> {
             tape,
             alias,
             y,
-            nested: x.is_tracked(),
+            of_tracked: x.is_tracked(),
         })
+    }
+
+    /// Whether the result must be differentiable: the argument is tracked, or the function used an outer
+    /// variable.
+    fn is_nested(&self) -> bool {
+        self.of_tracked || self.tape.has_moved()
     }
 
     /// The gradient with the cotangent `seed`, as differentiable as the context asks for.
     fn pull(&self, seed: &Var<T>) -> Result<Var<T>> {
-        self.gradients(seed, self.nested || seed.is_tracked())
+        self.gradients(seed, self.is_nested() || seed.is_tracked())
     }
 
     fn gradients(&self, seed: &Var<T>, differentiable: bool) -> Result<Var<T>> {
-        reverse(&self.y, &self.alias, Some(seed), differentiable)
+        let gradient = reverse(&self.y, &self.alias, Some(seed), differentiable)?;
+        match differentiable {
+            true => Derivative.apply(&[&gradient, &self.y, seed]),
+            false => Ok(gradient),
+        }
     }
 }
 
-/// `∂y/∂x` by a reverse pass that keeps the graph.
+/// `∂y/∂x` by a reverse pass that keeps the graph; zeros if `y` was computed from `x` by derivatives that
+/// do not depend on it.
 fn reverse<T: Float>(
     y: &Var<T>,
     x: &Var<T>,
@@ -277,7 +296,37 @@ fn reverse<T: Float>(
     if differentiable {
         pass = pass.create_graph();
     }
-    pass.run()?.var(x)
+    match pass.run()?.get(x) {
+        Some(gradient) => Ok(gradient.clone()),
+        None if depends_on(y, x) => Ok(x.zeros_like()),
+        None => Err(unmet(x)),
+    }
+}
+
+/// A derivative, the first input, which was computed from the others: a function's value and the vector
+/// that its derivative was multiplied by.
+///
+/// The derivative of a linear function holds nothing that depends on where it was taken. As an output
+/// of this operation it is known to come from there, so that its own derivative is 0 and no mistake.
+struct Derivative;
+
+impl<T: Float> Op<T> for Derivative {
+    fn name(&self) -> &str {
+        "derivative"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
+        let [derivative, _, _] = inputs.exactly()?;
+        Ok(derivative.clone())
+    }
+    fn saves(&self) -> Saves {
+        Saves::NOTHING
+    }
+    fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
+        at.gradients()
+            .of(0, || Ok(dy.clone()))?
+            .nothing_for(1)?
+            .nothing_for(2)
+    }
 }
 
 /// The same value at a place of its own.

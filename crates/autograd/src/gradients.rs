@@ -7,6 +7,7 @@ use crate::var::{Var, gradient_error};
 
 /// The gradients that a reverse pass found.
 pub struct Gradients<T: Float = f32> {
+    /// If it moves, so do the places.
     tape: Tape<T>,
     /// By falling place, the order in which a pass finds them.
     by_node: Vec<(NodeId, Var<T>)>,
@@ -25,8 +26,10 @@ impl<T: Float> Gradients<T> {
 
     /// The place of the gradient with respect to `var`, if there is one.
     fn position(&self, var: &Var<T>) -> Option<usize> {
-        let same = var.tape().is_some_and(|tape| tape.is_same(&self.tape));
-        var.id().filter(|_| same).and_then(|id| self.find(id).ok())
+        if !var.tape()?.is_same(&self.tape) {
+            return None;
+        }
+        self.find(var.id()?.checked_sub(self.tape.shift())?).ok()
     }
 
     /// The gradient with respect to `var`, of its shape.
@@ -74,13 +77,17 @@ impl<T: Float> Gradients<T> {
                 "the gradients belong to two tapes",
             ));
         }
+        let shift = self.tape.shift();
+        self.by_node.iter_mut().for_each(|(id, _)| *id += shift);
+        self.tape = self.tape.home().clone();
         for (id, gradient) in &other.by_node {
-            match self.find(*id) {
+            let id = id + other.tape.shift();
+            match self.find(id) {
                 Ok(position) => {
                     let own = &mut self.by_node[position].1;
                     *own = own.add(gradient)?;
                 }
-                Err(position) => self.by_node.insert(position, (*id, gradient.clone())),
+                Err(position) => self.by_node.insert(position, (id, gradient.clone())),
             }
         }
         Ok(())

@@ -20,11 +20,13 @@
 
 mod anomaly;
 mod backward;
+mod closure;
 mod custom;
 mod functional;
 mod gradcheck;
 mod gradients;
 mod inspect;
+mod joining;
 mod nodes;
 mod op;
 mod ops;

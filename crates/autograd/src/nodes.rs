@@ -45,6 +45,11 @@ impl<T: Float> Nodes<T> {
         self.chunks.push(chunk);
     }
 
+    /// Removes all nodes, in order.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = Node<T>> + use<T> {
+        std::mem::take(&mut self.chunks).into_iter().flatten()
+    }
+
     pub(crate) fn get(&self, id: NodeId) -> Option<&Node<T>> {
         let id = id as usize;
         self.chunks.get(id / CHUNK)?.get(id % CHUNK)

@@ -1,10 +1,12 @@
 //! The one trait that an operation implements.
 
 use std::panic::Location;
+use std::rc::Rc;
 
 use tensor::{Error, ErrorKind, Float, Result, Shape, Tensor};
 
 use crate::backward::{Backward, InputGradients};
+use crate::closure::{require_given, require_no_cycle};
 use crate::saves::Saves;
 use crate::tape::Tape;
 use crate::trace::{self, SpanKind};
@@ -256,29 +258,46 @@ fn record<T: Float>(
 }
 
 /// The tape of the tracked inputs, if any, and if recording is on.
+#[inline]
 fn common_tape<'a, T: Float>(name: &str, inputs: &[&'a Var<T>]) -> Result<Option<&'a Tape<T>>> {
     let mut tapes = inputs.iter().filter_map(|input| input.tape());
     let Some(first) = tapes.next() else {
         return Ok(None);
     };
-    if tapes.any(|tape| !tape.is_same(first)) {
+    let is_one = tapes.all(|tape| Rc::ptr_eq(&tape.0, &first.0));
+    match recording() {
+        Recording::On if is_one => Ok(Some(first)),
+        recording => permitted_tape(name, inputs, recording),
+    }
+}
+
+/// [`common_tape`] where the inputs lie on several tapes, which one of them may move to, or where not
+/// everything is recorded.
+#[cold]
+fn permitted_tape<'a, T: Float>(
+    name: &str,
+    inputs: &[&'a Var<T>],
+    recording: Recording,
+) -> Result<Option<&'a Tape<T>>> {
+    if recording == Recording::OfGiven {
+        require_given(name, inputs)?;
+    }
+    let mut tapes = inputs.iter().filter_map(|input| input.tape());
+    let Some(first) = tapes.next() else {
+        return Ok(None);
+    };
+    if !tapes.all(|tape| tape.join(first)) {
         return Err(Error::new(
             ErrorKind::Gradient,
             name,
             "the inputs lie on two different tapes",
         )
-        .fix("record on one tape, or call `detach()` on the values of the other"));
+        .fix(
+            "record on one tape, or call `detach()` on the values of the other, if no gradient \
+             should flow through them",
+        ));
     }
-    match recording() {
-        Recording::On => Ok(Some(first)),
-        Recording::Off => Ok(None),
-        Recording::Refused => Err(Error::new(
-            ErrorKind::Gradient,
-            name,
-            "a closure uses a tracked variable that it was not given, whose gradient would be lost",
-        )
-        .fix("pass the variable as an input, or `detach()` it")),
-    }
+    Ok((recording != Recording::Off).then(|| first.home()))
 }
 
 /// The input values of [`Op::forward`].
@@ -300,6 +319,14 @@ impl<'a, T: Float> Inputs<'a, T> {
                 "",
                 format!("{N} inputs expected, {} given", self.vars.len()),
             )),
+        }
+    }
+
+    /// Refuses a closure that the tape of the inputs would keep, and that keeps the tape.
+    pub(crate) fn require_no_cycle(&self, closure: &impl Clone) -> Result<()> {
+        match self.vars.iter().find_map(|var| var.tape()) {
+            Some(tape) => require_no_cycle(tape, closure),
+            None => Ok(()),
         }
     }
 

@@ -7,6 +7,7 @@ use tensor::{Error, Factored, Float, Result, Shape, Tensor};
 
 use crate::backward::{Backward, Slot};
 use crate::gradients::{Gradients, unmet};
+use crate::joining::UNNUMBERED;
 use crate::pending::{Contribution, Pending};
 use crate::tape::{CONSTANT, Kind, NodeId, Operation, Tape};
 use crate::trace::{self, SpanKind};
@@ -119,6 +120,12 @@ impl<'a, T: Float> Reverse<'a, T> {
 
     /// The pass, about to visit the last node.
     fn begin(&self) -> Result<(Pass<'a, T>, NodeId)> {
+        // Before anything depends on where the nodes are.
+        if let (true, Some(tape), Some(seed)) = (self.create_graph, self.output.tape(), &self.seed)
+            && let Some(other) = seed.tape()
+        {
+            tape.join(other);
+        }
         let (Some(tape), Some(last)) = (self.output.tape(), self.output.id()) else {
             return Err(
                 gradient_error("backward", "the output does not depend on any variable")
@@ -170,6 +177,24 @@ struct Pass<'a, T: Float> {
     deferred: Vec<(NodeId, Factored<T>)>,
     /// Memory for the gradients of one operation.
     spare: Vec<Slot<T>>,
+    _running: Running<'a>,
+}
+
+/// Counts a reverse pass while it runs: the nodes that it is about must stay where they are.
+struct Running<'a>(&'a Cell<u32>);
+
+impl<'a> Running<'a> {
+    fn over<T: Float>(tape: &'a Tape<T>) -> Self {
+        let passes = &tape.0.whereabouts.passes;
+        passes.set(passes.get() + 1);
+        Running(passes)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl<'a, T: Float> Pass<'a, T> {
@@ -196,6 +221,7 @@ impl<'a, T: Float> Pass<'a, T> {
             defers: false,
             deferred: Vec::new(),
             spare: Vec::new(),
+            _running: Running::over(tape),
         })
     }
 
@@ -305,7 +331,11 @@ impl<'a, T: Float> Pass<'a, T> {
             defers: self.defers,
         };
         let start = self.recorded();
-        let mut slots = operation.op.vjp(&at, gradient)?.into_slots();
+        let given = match operation.op.vjp(&at, gradient) {
+            Ok(given) => given,
+            Err(error) => return Err(self.in_vjp(id, operation, error)),
+        };
+        let mut slots = given.into_slots();
         self.note(start, id);
         for (index, slot) in slots.drain(..).enumerate() {
             let (gradient, gated) = match slot {
@@ -391,6 +421,18 @@ impl<'a, T: Float> Pass<'a, T> {
             .fix("undo broadcasting with `sum_to`"))
     }
 
+    /// Names the operation whose derivative failed, if the error does not name one.
+    #[cold]
+    fn in_vjp(&self, id: NodeId, operation: &Operation<T>, error: Error) -> Error {
+        if !error.operation().is_empty() {
+            return error;
+        }
+        let name = operation.op.name();
+        error
+            .in_operation(&format!("vjp of {name}"))
+            .with("operation", self.recorded_at(id, name))
+    }
+
     /// Operation `name` of node `id`, for messages.
     fn recorded_at(&self, id: NodeId, name: &str) -> String {
         let node = &self.tape.0.nodes.borrow()[id];
@@ -415,9 +457,18 @@ fn computed<T: Float>(product: Factored<T>) -> Result<Contribution<T>> {
 /// The number of node `id` among the variables, if it is one.
 fn variable_number<T: Float>(tape: &Tape<T>, id: NodeId) -> Option<usize> {
     match tape.0.nodes.borrow()[id].kind {
-        Kind::Variable(number) => Some(number as usize),
+        Kind::Variable(number) if number != UNNUMBERED => Some(number as usize),
         _ => None,
     }
+}
+
+/// Whether `y` was computed from `x`, even where its derivative is 0 whatever the numbers are.
+pub(crate) fn depends_on<T: Float>(y: &Var<T>, x: &Var<T>) -> bool {
+    let (Some(tape), Some(last), Some(target)) = (y.tape(), y.id(), x.id()) else {
+        return false;
+    };
+    x.tape().is_some_and(|other| other.is_same(tape))
+        && relevant_nodes(tape, last, &[target])[last as usize]
 }
 
 /// `relevant[node]` for nodes that a target leads to, targets included.

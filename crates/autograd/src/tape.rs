@@ -13,6 +13,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 use tensor::{Error, Float, Result, Shape, Tensor};
 
+use crate::joining::{UNNUMBERED, Whereabouts};
 use crate::nodes::Nodes;
 use crate::op::Recorded;
 use crate::saves::Saves;
@@ -49,13 +50,14 @@ pub(crate) type Hook<T> = Rc<dyn Fn(&Var<T>) -> Result<Var<T>>>;
 /// What all handles of one tape share.
 pub(crate) struct Record<T: Float> {
     pub(crate) nodes: RefCell<Nodes<T>>,
+    pub(crate) whereabouts: Whereabouts<T>,
     /// How many leaves there are.
     variables: Cell<u32>,
     /// Names given by [`Tape::scope`], of the scopes 1, 2, …; 0 is "no scope".
-    scopes: RefCell<Vec<Rc<str>>>,
+    pub(crate) scopes: RefCell<Vec<Rc<str>>>,
     current_scope: Cell<u32>,
     pub(crate) detect_anomalies: Cell<bool>,
-    hooks: RefCell<HashMap<NodeId, Vec<Hook<T>>>>,
+    pub(crate) hooks: RefCell<HashMap<NodeId, Vec<Hook<T>>>>,
     /// What reverse passes that record themselves have recorded, for drawings.
     pub(crate) derivatives: RefCell<Derivatives>,
     /// The first anomaly met, which the next reverse pass reports.
@@ -80,7 +82,8 @@ pub(crate) struct Node<T: Float> {
 }
 
 pub(crate) enum Kind<T: Float> {
-    /// A leaf, made by [`Tape::variable`], and its number among the leaves.
+    /// A leaf, made by [`Tape::variable`], and its number among them; or made by a functional tool, and
+    /// [`UNNUMBERED`].
     Variable(u32),
     /// An operation whose derivative can still be taken.
     Operation(Operation<T>),
@@ -99,6 +102,18 @@ pub(crate) struct Operation<T: Float> {
     pub(crate) saved: Vec<Tensor<T>>,
 }
 
+/// Goes back to the scope around the current one when it is dropped.
+struct OuterScope<'a> {
+    current: &'a Cell<u32>,
+    outer: u32,
+}
+
+impl Drop for OuterScope<'_> {
+    fn drop(&mut self) {
+        self.current.set(self.outer);
+    }
+}
+
 impl<T: Float> Default for Tape<T> {
     fn default() -> Self {
         Self::new()
@@ -108,8 +123,19 @@ impl<T: Float> Default for Tape<T> {
 impl<T: Float> Tape<T> {
     /// An empty tape.
     pub fn new() -> Self {
+        Self::with(Whereabouts::new(false))
+    }
+
+    /// A tape for the run of a function, which moves into another one where an operation has inputs on
+    /// both.
+    pub(crate) fn of_function() -> Self {
+        Self::with(Whereabouts::new(true))
+    }
+
+    fn with(whereabouts: Whereabouts<T>) -> Self {
         Tape(Rc::new(Record {
             nodes: RefCell::new(Nodes::new()),
+            whereabouts,
             variables: Cell::new(0),
             scopes: RefCell::default(),
             current_scope: Cell::new(0),
@@ -124,19 +150,32 @@ impl<T: Float> Tape<T> {
     /// it can be asked for.
     #[track_caller]
     pub fn variable(&self, value: Tensor<T>) -> Var<T> {
+        let variables = &self.home().0.variables;
+        self.leaf(value, variables.replace(variables.get() + 1))
+    }
+
+    /// [`Tape::variable`], but not numbered among the leaves that the tape's user makes.
+    #[track_caller]
+    pub(crate) fn unnumbered(&self, value: Tensor<T>) -> Var<T> {
+        self.leaf(value, UNNUMBERED)
+    }
+
+    #[track_caller]
+    fn leaf(&self, value: Tensor<T>, number: u32) -> Var<T> {
+        let home = self.home();
         let node = Node {
-            kind: Kind::Variable(self.0.variables.replace(self.0.variables.get() + 1)),
+            kind: Kind::Variable(number),
             shape: value.shape().clone(),
             location: Location::caller(),
-            scope: self.0.current_scope.get(),
+            scope: home.0.scope(),
         };
-        let id = self.0.push(node);
-        Var::tracked(value, self.clone(), id)
+        let id = home.0.push(node);
+        Var::tracked(value, home.clone(), id)
     }
 
     /// The number of nodes recorded so far, variables included.
     pub fn len(&self) -> usize {
-        self.0.nodes.borrow().len()
+        self.home().0.nodes.borrow().len()
     }
 
     /// Whether nothing was recorded yet.
@@ -145,18 +184,19 @@ impl<T: Float> Tape<T> {
     }
 
     /// Runs `body`; what it records belongs to the scope `name` (a layer, say), by which errors
-    /// and drawings of the graph call it.
+    /// and drawings of the graph call it. The scope ends with `body`, also when that panics.
     pub fn scope<R>(&self, name: &str, body: impl FnOnce() -> R) -> R {
-        let outer = self.0.current_scope.get();
+        let record = &self.home().0;
         let index = {
-            let mut scopes = self.0.scopes.borrow_mut();
+            let mut scopes = record.scopes.borrow_mut();
             scopes.push(name.into());
             scopes.len() as u32
         };
-        self.0.current_scope.set(index);
-        let result = crate::trace::section(name, body);
-        self.0.current_scope.set(outer);
-        result
+        let _outer = OuterScope {
+            current: &record.current_scope,
+            outer: record.current_scope.replace(index),
+        };
+        crate::trace::section(name, body)
     }
 
     /// Anomaly mode: the first operation whose value or gradient is not finite is reported, by the
@@ -175,7 +215,7 @@ impl<T: Float> Tape<T> {
     /// # Ok::<(), autograd::Error>(())
     /// ```
     pub fn detect_anomalies(&self, on: bool) {
-        self.0.detect_anomalies.set(on);
+        self.home().0.detect_anomalies.set(on);
     }
 
     /// The first anomaly met so far, in anomaly mode.
@@ -183,7 +223,7 @@ impl<T: Float> Tape<T> {
     /// # Errors
     /// That anomaly.
     pub fn check(&self) -> Result<()> {
-        self.0.anomaly.borrow().clone().map_or(Ok(()), Err)
+        self.home().0.anomaly.borrow().clone().map_or(Ok(()), Err)
     }
 
     /// The name of every operation recorded and not freed yet, in order.
@@ -196,7 +236,7 @@ impl<T: Float> Tape<T> {
     /// assert_eq!(tape.operation_names(), ["exp", "sin"]);
     /// ```
     pub fn operation_names(&self) -> Vec<String> {
-        let nodes = self.0.nodes.borrow();
+        let nodes = self.home().0.nodes.borrow();
         let names = nodes.iter().filter_map(|node| match &node.kind {
             Kind::Operation(operation) => Some(operation.op.name().to_string()),
             _ => None,
@@ -219,7 +259,7 @@ impl<T: Float> Tape<T> {
     /// # Ok::<(), autograd::Error>(())
     /// ```
     pub fn saved_bytes(&self) -> usize {
-        let nodes = self.0.nodes.borrow();
+        let nodes = self.home().0.nodes.borrow();
         let bytes = nodes.iter().map(|node| match &node.kind {
             Kind::Operation(Operation { op, saved, .. }) => {
                 let elements: usize = saved.iter().map(Tensor::len).sum();
@@ -232,10 +272,10 @@ impl<T: Float> Tape<T> {
 
     /// Whether both are handles of one tape.
     pub fn is_same(&self, other: &Tape<T>) -> bool {
-        Rc::ptr_eq(&self.0, &other.0)
+        Rc::ptr_eq(&self.home().0, &other.home().0)
     }
 
-    /// Appends the operation that made `value` from `inputs`.
+    /// Appends the operation that made `value` from `inputs`, where they are at home.
     pub(crate) fn record(
         &self,
         op: Recorded<T>,

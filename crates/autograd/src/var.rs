@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use tensor::{Error, ErrorKind, Float, Result, Shape, Tensor};
 
+use crate::closure::require_no_cycle;
 use crate::gradients::Gradients;
 use crate::reverse::Reverse;
 use crate::tape::{Kind, NodeId, Tape};
@@ -77,12 +78,15 @@ impl<T: Float> Var<T> {
     }
 
     /// The tape it is tracked on.
+    #[inline]
     pub fn tape(&self) -> Option<&Tape<T>> {
-        self.place.as_ref().map(|place| &place.tape)
+        self.place.as_ref().map(|place| place.tape.home())
     }
 
+    #[inline]
     pub(crate) fn id(&self) -> Option<NodeId> {
-        self.place.as_ref().map(|place| place.id)
+        let place = self.place.as_ref()?;
+        Some(place.id + place.tape.shift())
     }
 
     /// The same value as a constant: no gradient flows through it.
@@ -155,28 +159,32 @@ impl<T: Float> Var<T> {
     /// ```
     ///
     /// # Errors
-    /// If the value is a constant: no gradient ever reaches it.
-    pub fn on_gradient(&self, hook: impl Fn(&Var<T>) -> Result<Var<T>> + 'static) -> Result<()> {
-        match &self.place {
-            Some(place) => {
-                place.tape.0.add_hook(place.id, Rc::new(hook));
-                Ok(())
-            }
-            None => Err(
+    /// If the value is a constant: no gradient ever reaches it. If the hook holds a variable of the same
+    /// tape (it is cloned to find out): the tape keeps the hook, and the variable the tape, so neither
+    /// would ever be freed.
+    pub fn on_gradient(
+        &self,
+        hook: impl Fn(&Var<T>) -> Result<Var<T>> + Clone + 'static,
+    ) -> Result<()> {
+        let (Some(tape), Some(id)) = (self.tape(), self.id()) else {
+            return Err(
                 gradient_error("on_gradient", "no gradient reaches a constant")
                     .with("shape", self.shape()),
-            ),
-        }
+            );
+        };
+        require_no_cycle(tape, &hook).map_err(|error| error.in_operation("on_gradient"))?;
+        tape.0.add_hook(id, Rc::new(hook));
+        Ok(())
     }
 
     /// The name of what recorded the value, for errors: "`exp`", "variable", "constant".
     pub(crate) fn description(&self) -> String {
-        let Some(place) = &self.place else {
+        let (Some(tape), Some(id)) = (self.tape(), self.id()) else {
             return "a constant".to_string();
         };
-        let record = &place.tape.0;
+        let record = &tape.0;
         let nodes = record.nodes.borrow();
-        let node = &nodes[place.id];
+        let node = &nodes[id];
         let name = match &node.kind {
             Kind::Variable(_) => "variable",
             Kind::Operation(operation) => operation.op.name(),
@@ -223,8 +231,8 @@ pub(crate) enum Recording {
     On,
     /// They run like operations on constants.
     Off,
-    /// They are an error: a closure uses a variable that it was not given.
-    Refused,
+    /// They are recorded if a closure was given the values; on others they are an error.
+    OfGiven,
 }
 
 thread_local! {
@@ -262,13 +270,12 @@ impl Drop for Restore {
 /// assert!(!y.is_tracked());
 /// ```
 pub fn no_grad<R>(body: impl FnOnce() -> R) -> R {
-    let _restore = Restore(RECORDING.replace(Recording::Off));
-    body()
+    with_recording(Recording::Off, body)
 }
 
-/// Runs `body`, in which an operation on a tracked value is an error.
-pub(crate) fn without_tracked<R>(body: impl FnOnce() -> R) -> R {
-    let _restore = Restore(RECORDING.replace(Recording::Refused));
+/// Runs `body`, in which this happens to operations on tracked values.
+pub(crate) fn with_recording<R>(recording: Recording, body: impl FnOnce() -> R) -> R {
+    let _restore = Restore(RECORDING.replace(recording));
     body()
 }
 

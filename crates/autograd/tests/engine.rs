@@ -216,6 +216,62 @@ fn gradients_in_one_pass_are_those_of_the_steps() {
     }
 }
 
+/// `a + b` with derivatives given for these inputs, in this order.
+struct SumWith(&'static [usize]);
+
+impl Op<f64> for SumWith {
+    fn name(&self) -> &str {
+        "sum_with"
+    }
+    fn forward(&mut self, inputs: Inputs<'_, f64>) -> Result<Tensor<f64>> {
+        let [a, b] = inputs.exactly()?;
+        a.add(b)
+    }
+    fn saves(&self) -> Saves {
+        Saves::NOTHING
+    }
+    fn vjp(&self, at: &Backward<'_, f64>, dy: &Var<f64>) -> Result<InputGradients<f64>> {
+        let mut given = at.gradients();
+        for &index in self.0 {
+            given = given.of(index, || Ok(dy.clone()))?;
+        }
+        Ok(given)
+    }
+}
+
+#[test]
+fn a_gradient_given_twice_or_for_no_input_is_an_error() {
+    let run = |given| {
+        let tape = Tape::new();
+        let (a, b) = (scalar(&tape, 1.0), scalar(&tape, 2.0));
+        SumWith(given).apply(&[&a, &b])?.backward().map(|_| ())
+    };
+    run(&[1, 0]).unwrap();
+    for (given, message) in [
+        (&[0, 1, 0][..], "the gradient of input 0 was given twice"),
+        (&[0, 1, 2], "for input 2, and there are 2 inputs"),
+        (&[0, usize::MAX, 1], "there are 2 inputs"),
+        (&[0], "gave no gradient for input 1"),
+    ] {
+        let error = run(given).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Gradient);
+        let text = error.to_string();
+        let named = text.contains("sum_with") && text.contains("engine.rs");
+        assert!(named && text.contains(message), "{given:?}: {text}");
+    }
+}
+
+#[test]
+fn a_scope_ends_when_its_body_panics() {
+    let tape = Tape::new();
+    tape.detect_anomalies(true);
+    let x = scalar(&tape, 0.0);
+    let body = std::panic::AssertUnwindSafe(|| tape.scope("broken", || panic!("on purpose")));
+    assert!(std::panic::catch_unwind(body).is_err());
+    let text = x.log().backward().err().unwrap().to_string();
+    assert!(!text.contains("broken"), "{text}");
+}
+
 /// A wrong derivative on purpose.
 fn wrong(derivative: impl Fn(&Var<f64>, &Var<f64>) -> Var<f64> + Copy + 'static) -> Result<()> {
     gradcheck(

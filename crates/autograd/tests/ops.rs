@@ -192,6 +192,39 @@ fn between(text: &str, before: &str, after: char) -> Vec<String> {
         .collect()
 }
 
+/// Every string in the body of each `fn name(&self)`: also names that a choice between several picks.
+fn names_given(source: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for signature in [
+        "fn name(&self) -> &str {",
+        "fn name(&self) -> &'static str {",
+    ] {
+        for rest in source.split(signature).skip(1) {
+            let mut depth = 1;
+            let body = rest.find(|c| {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                depth == 0
+            });
+            let body = &rest[..body.expect("a body ends")];
+            names.extend(body.split('"').skip(1).step_by(2).map(str::to_string));
+        }
+    }
+    names
+}
+
+#[test]
+fn names_are_found_however_they_are_chosen() {
+    let source = r#"
+        fn name(&self) -> &str { "plain" }
+        fn name(&self) -> &str { if self.whole { "one" } else { "other" } }
+        fn name(&self) -> &'static str {
+            match self { A { .. } => "a", B => { "b" } }
+        }
+        fn other(&self) -> &str { "none" }
+    "#;
+    assert_eq!(names_given(source), ["plain", "one", "other", "a", "b"]);
+}
+
 /// Every public method on `Var` that takes a variable and gives one is in the list.
 #[test]
 fn every_method_is_an_entry() {
@@ -239,11 +272,7 @@ fn every_op_is_recorded_by_a_sample() {
         .map(|entry| entry.name.to_string())
         .collect();
     for source in sources() {
-        for body in between(&source, "fn name(&self) -> &str {", '}') {
-            if let Some(name) = body.strip_prefix('"').and_then(|b| b.strip_suffix('"')) {
-                defined.insert(name.to_string());
-            }
-        }
+        defined.extend(names_given(&source));
         defined.extend(between(&source, "name: \"", '"'));
     }
     let mut recorded = BTreeSet::new();

@@ -130,7 +130,8 @@ impl<T: Float> Tape<T> {
     /// after one with [`Reverse::create_graph`](crate::Reverse::create_graph) it holds the
     /// operations of the derivative too.
     pub fn graph(&self) -> Graph {
-        let nodes = self.0.nodes.borrow();
+        let record = &self.home().0;
+        let nodes = record.nodes.borrow();
         let shape_of = |id: u32| nodes.get(id).map(|node| node.shape.clone());
         let snapshot = nodes.iter().map(|node| {
             let kind = match &node.kind {
@@ -139,7 +140,7 @@ impl<T: Float> Tape<T> {
                 Kind::Operation(_) => GraphNodeKind::Operation,
             };
             let mut out = GraphNode::new(kind, String::new(), node.shape.clone());
-            out.scope = self.0.scope_name(node.scope).to_string();
+            out.scope = record.scope_name(node.scope).to_string();
             out.location = node.location.to_string();
             if let Kind::Operation(operation) = &node.kind {
                 describe(operation, shape_of, &mut out);
@@ -147,7 +148,7 @@ impl<T: Float> Tape<T> {
             out
         });
         let mut nodes: Vec<GraphNode> = snapshot.collect();
-        let derivatives = self.0.derivatives.borrow();
+        let derivatives = record.derivatives.borrow();
         for (range, of) in &derivatives.steps {
             for node in &mut nodes[range.start as usize..range.end as usize] {
                 node.derivative_of = Some(*of as usize);

@@ -26,7 +26,8 @@ impl<T: Float> Var<T> {
     }
 
     /// The exponential linear unit: `x` above 0, `alpha · (eˣ − 1)` below (Clevert et al., 2015).
-    /// Derivative: 1 above 0, `alpha · eˣ` at 0 and below.
+    /// Derivative: 1 above 0, `alpha · eˣ` at 0 and below; so at 0, derivatives of every order are
+    /// `alpha`.
     #[must_use]
     #[track_caller]
     pub fn elu(&self, alpha: f64) -> Var<T> {
@@ -166,7 +167,7 @@ pub(crate) fn entries() -> Vec<OpEntry> {
             "`x` above 0, `α (eˣ − 1)` below",
             "`dy` above 0, else `α eˣ dy`",
         )
-        .edges("at 0: `α`")
+        .edges("at 0: `α`, derivatives of every order")
         .sample(&[&[3, 4]], |v| Ok(v[0].elu(0.7))),
     ]
 }

@@ -91,8 +91,9 @@ impl<T: Float> Var<T> {
                     at.gradients()
                         .of(0, || at.unbroadcast(0, dy.div(&b)?))?
                         .of(1, || {
-                            let product = dy.mul(&at.input(0)?)?;
-                            at.unbroadcast(1, product.div(&b.square())?.neg())
+                            // Not a / b², whose square leaves the range long before the quotient.
+                            let quotient = at.input(0)?.div(&b)?;
+                            at.unbroadcast(1, dy.mul(&quotient)?.div(&b)?.neg())
                         })
                 },
             }

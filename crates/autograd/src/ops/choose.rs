@@ -11,7 +11,7 @@ use crate::var::Var;
 impl<T: Float> Var<T> {
     /// `on_true` where the mask is true, `on_false` elsewhere, broadcast (NumPy's `where`).
     /// Derivative: each operand gets the gradient where it was chosen and 0 elsewhere, so that a
-    /// NaN in what was not chosen reaches neither value nor gradient.
+    /// NaN in what was not chosen reaches neither the value nor the gradients of the operands.
     ///
     /// ```
     /// use autograd::{Tape, Var};
@@ -21,6 +21,25 @@ impl<T: Float> Var<T> {
     /// let positive = x.value().gt(&Tensor::scalar(0.0))?;
     /// let y = Var::choose(&positive, &x, &(&x * 0.1))?;
     /// assert_eq!(y.sum(..)?.backward()?.of(&x)?.to_vec(), [0.1, 1.0]);
+    /// # Ok::<(), autograd::Error>(())
+    /// ```
+    ///
+    /// What an operand was computed from is another matter: the gradient of 0 is multiplied by the
+    /// slope there, and 0 times an infinite slope or NaN is NaN (as in PyTorch). Where a function has no
+    /// slope, keep it from seeing such numbers:
+    ///
+    /// ```
+    /// use autograd::{Tape, Var};
+    /// use tensor::Tensor;
+    /// let tape = Tape::new();
+    /// let x = tape.variable(Tensor::from([-4.0, 4.0]));
+    /// let positive = x.value().gt(&Tensor::scalar(0.0))?;
+    /// let unguarded = Var::choose(&positive, &x.sqrt(), &x)?;
+    /// assert!(unguarded.sum(..)?.backward()?.of(&x)?[[0]].is_nan());
+    /// // 1 instead of the numbers that have no root.
+    /// let root = x.masked_fill(&positive.not(), 1.0)?.sqrt();
+    /// let guarded = Var::choose(&positive, &root, &x)?;
+    /// assert_eq!(guarded.sum(..)?.backward()?.of(&x)?.to_vec(), [1.0, 0.25]);
     /// # Ok::<(), autograd::Error>(())
     /// ```
     ///
@@ -176,9 +195,12 @@ impl<T: Float> Op<T> for Clamp<T> {
         Saves::INPUTS
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
-        let (low, high) = (self.low, self.high);
         at.gradients().of(0, || {
-            dy.mul(&at.input(0)?.indicator(|x| low < x && x < high))
+            let x = at.input(0)?.into_value();
+            let (low, high) = (Tensor::scalar(self.low), Tensor::scalar(self.high));
+            let inside = x.gt(&low)?.and(&x.lt(&high)?)?;
+            // Not a product, as 0 · ∞ is not 0.
+            dy.masked_fill(&inside.not(), T::ZERO)
         })
     }
 }
@@ -196,7 +218,10 @@ pub(crate) fn entries() -> Vec<OpEntry> {
             "`a` where the mask is true, else `b`",
             "`da = dy` where true, `db = dy` where false, else 0",
         )
-        .edges("a NaN in the branch not taken reaches neither value nor gradient")
+        .edges(
+            "a NaN in the branch not taken reaches neither the value nor the gradients of `a` and `b`; an \
+             infinite slope before that meets a gradient of 0, which is NaN",
+        )
         .sample(&[&[3, 4], &[4]], |v| {
             Var::choose(&thirds(&[3, 1])?, &v[0], &v[1])
         })

@@ -64,6 +64,8 @@ pub struct CatalogueEntry {
     pub derivative: &'static str,
     /// The function on tracked values.
     pub function: fn(&Var<f64>) -> Var<f64>,
+    /// The function on tracked values of single precision.
+    pub function_f32: fn(&Var<f32>) -> Var<f32>,
     /// The function on plain `f64` and `f32` tensors.
     pub forward: (Plain<f64>, Plain<f32>),
     /// Where it is smooth enough for finite differences.
@@ -148,6 +150,7 @@ macro_rules! var_methods {
                     doc: concat!($($doc),*),
                     derivative: stringify!($derivative),
                     function: Var::$name,
+                    function_f32: Var::$name,
                     forward: (Tensor::$name, Tensor::$name),
                     smooth_on: &$smooth_on,
                     reference: $reference,
@@ -199,7 +202,9 @@ pub struct Elementwise<F, D> {
 }
 
 /// An elementwise op from the value of one element and the derivative in tracked operations,
-/// `derivative(x, y)`; apply it to a variable with [`Op::apply`].
+/// `derivative(x, y)`; apply it to a variable with [`Op::apply`]. The derivative may use no tracked
+/// variables but its arguments, and hold none of their tape: that is an error when the operation is
+/// applied (the closure is cloned to find out).
 ///
 /// ```
 /// use autograd::{Op, Tape, elementwise};
@@ -221,7 +226,7 @@ pub fn elementwise<T, F, D>(name: &'static str, forward: F, derivative: D) -> El
 where
     T: Float,
     F: Fn(T) -> T + Copy + Send + Sync + 'static,
-    D: Fn(&Var<T>, &Var<T>) -> Var<T> + 'static,
+    D: Fn(&Var<T>, &Var<T>) -> Var<T> + Clone + 'static,
 {
     Elementwise {
         name,
@@ -234,13 +239,14 @@ impl<T, F, D> Op<T> for Elementwise<F, D>
 where
     T: Float,
     F: Fn(T) -> T + Copy + Send + Sync + 'static,
-    D: Fn(&Var<T>, &Var<T>) -> Var<T> + 'static,
+    D: Fn(&Var<T>, &Var<T>) -> Var<T> + Clone + 'static,
 {
     fn name(&self) -> &str {
         self.name
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x] = inputs.exactly()?;
+        inputs.require_no_cycle(&self.derivative)?;
         Ok(x.map(self.forward))
     }
     fn saves(&self) -> Saves {

@@ -35,7 +35,7 @@ impl<T: Float> Var<T> {
         .apply(&[self, other])
     }
 
-    /// The smaller of both; NaN where either is NaN. Derivative: the gradient, for the larger; half
+    /// The smaller of both; NaN where either is NaN. Derivative: the gradient, for the smaller; half
     /// of it each where both are equal. NaN wins.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Losses, one number an element or a row; their mean is `.mean(..)`.
 
-use tensor::{Error, Float, Result, Shape, Tensor};
+use tensor::{Error, Float, Result, Shape, Tensor, keepdims};
 
 use crate::backward::{Backward, InputGradients};
 use crate::op::{Inputs, Op};
@@ -76,12 +76,15 @@ impl<T: Float> Var<T> {
     #[track_caller]
     pub fn cosine_similarity(&self, other: &Var<T>) -> Result<Var<T>> {
         same_shape("cosine_similarity", self, other)?;
-        let norms = self.norm(2.0, -1)?.mul(&other.norm(2.0, -1)?)?;
+        self.direction()?.mul(&other.direction()?)?.sum(-1)
+    }
+
+    /// Each row divided by its norm; a row of zeros, whose gradient is 0, stays as it is.
+    fn direction(&self) -> Result<Var<T>> {
+        let norms = self.norm(2.0, keepdims(-1))?;
         let nothing = norms.value().eq(&Tensor::scalar(T::ZERO))?;
-        let product = self.mul(other)?.sum(-1)?;
-        product
-            .div(&norms.masked_fill(&nothing, T::ONE)?)?
-            .masked_fill(&nothing, T::ZERO)
+        let directions = self.div(&norms.masked_fill(&nothing, T::ONE)?)?;
+        directions.masked_fill(&nothing, T::ZERO)
     }
 
     /// The cross-entropy `−t · ln p − (1 − t) · ln(1 − p)` of each element with `p = sigmoid(x)`,
@@ -282,7 +285,8 @@ impl<T: Float> CrossEntropy<T> {
         CrossEntropy { smoothing, ..self }
     }
 
-    /// Rows with this label have loss 0 and do not count in the mean.
+    /// Rows with this label have loss 0 and do not count in the mean. Their scores, which may even be
+    /// infinite or NaN, get gradient 0.
     pub fn ignored(self, label: i64) -> Self {
         CrossEntropy {
             ignored: Some(label),
@@ -419,7 +423,7 @@ pub(crate) fn entries() -> Vec<OpEntry> {
             "softmax cross-entropy with class weights, label smoothing, an ignored label; one a row",
             "`dy (softmax(x) Σ t − t)` with the weighted, smoothed targets `t`",
         )
-        .edges("0 of an ignored row, with gradient 0")
+        .edges("0 of a row that is ignored, or of weight 0, with gradient 0, even of NaN")
         .sample(&[&[4, 3]], |v| v[0].cross_entropy(&labels(), &options()))
         .sample(&[&[4, 3]], |v| {
             v[0].cross_entropy(&Tensor::from([2, 0, 1, 1]), &CrossEntropy::new())

@@ -17,6 +17,7 @@ mod loss;
 mod matmul;
 mod normalize;
 mod operators;
+mod plane;
 mod pool;
 mod powers;
 mod reduce;
@@ -41,6 +42,7 @@ pub(crate) fn entries() -> Vec<OpEntry> {
     let families = [
         arithmetic::entries,
         powers::entries,
+        plane::entries,
         elementwise::entries,
         activation::entries,
         choose::entries,

@@ -1,4 +1,4 @@
-//! Powers, remainders, and functions of a point in the plane.
+//! Powers, remainders and polygamma functions.
 
 use tensor::{Float, Result, Tensor};
 
@@ -86,57 +86,6 @@ impl<T: Float> Var<T> {
         .apply(&[self, other])
     }
 
-    /// The angle of the point `(other, self)` in `−π ..= π`. Derivatives: `other / r²` and
-    /// `−self / r²`, with `r² = self² + other²`; 0 at the origin.
-    ///
-    /// # Errors
-    /// If the shapes do not broadcast.
-    #[track_caller]
-    pub fn atan2(&self, other: &Var<T>) -> Result<Var<T>> {
-        const {
-            &Rule2 {
-                name: "atan2",
-                forward: Tensor::atan2,
-                saves: Saves::INPUTS,
-                vjp: |at, dy| {
-                    let [y, x] = at.inputs()?;
-                    let square = x.square().add(&y.square())?;
-                    let origin = square.value().eq(&Tensor::scalar(T::ZERO))?;
-                    let scaled = dy.div(&square.masked_fill(&origin, T::ONE)?)?;
-                    at.gradients()
-                        .of(0, || scaled.mul(&x)?.sum_to(y.shape()))?
-                        .of(1, || scaled.mul(&y)?.neg().sum_to(x.shape()))
-                },
-            }
-        }
-        .apply(&[self, other])
-    }
-
-    /// `√(self² + other²)` without overflow on the way. Derivatives: `self / y` and `other / y`;
-    /// 0 at the origin.
-    ///
-    /// # Errors
-    /// If the shapes do not broadcast.
-    #[track_caller]
-    pub fn hypot(&self, other: &Var<T>) -> Result<Var<T>> {
-        const {
-            &Rule2 {
-                name: "hypot",
-                forward: Tensor::hypot,
-                saves: Saves::INPUTS.and(Saves::OUTPUT),
-                vjp: |at, dy| {
-                    let (a, b, y) = (at.input(0)?, at.input(1)?, at.output()?);
-                    let origin = y.value().eq(&Tensor::scalar(T::ZERO))?;
-                    let scaled = dy.div(&y.masked_fill(&origin, T::ONE)?)?;
-                    at.gradients()
-                        .of(0, || scaled.mul(&a)?.sum_to(a.shape()))?
-                        .of(1, || scaled.mul(&b)?.sum_to(b.shape()))
-                },
-            }
-        }
-        .apply(&[self, other])
-    }
-
     /// The derivative of order `order + 1` of `ln Γ`; see [`Tensor::polygamma`]. Derivative: the
     /// next order.
     ///
@@ -205,14 +154,6 @@ impl<T: Float> Op<T> for Polygamma {
 pub(crate) fn entries() -> Vec<OpEntry> {
     let mut pow = OpEntry::new("pow", "`aᵇ`", "`da = dy b a^(b−1)`, `db = dy aᵇ ln a`")
         .edges("`x⁰ = 1` for every `x`, with `da = 0`; at `a = 0 ≤ b`: `db = 0`");
-    let mut hypot = OpEntry::new("hypot", "`√(a² + b²)`", "`da = dy a / y`, `db = dy b / y`")
-        .edges("0 at the origin, as of a norm (PyTorch: NaN); no overflow on the way");
-    let mut atan2 = OpEntry::new(
-        "atan2",
-        "the angle of the point `(b, a)`",
-        "`da = dy b / (a² + b²)`, `db = −dy a / (a² + b²)`",
-    )
-    .edges("0 at the origin; a jump on the negative axis");
     let mut rem = OpEntry::new(
         "rem",
         "`a − b ⌊a/b⌋`, with the sign of `b`",
@@ -227,8 +168,6 @@ pub(crate) fn entries() -> Vec<OpEntry> {
     ];
     for pair in shapes {
         pow = pow.sample_on(0.4..2.3, &pair, |v| v[0].pow(&v[1]));
-        hypot = hypot.sample(&pair, |v| v[0].hypot(&v[1]));
-        atan2 = atan2.sample_on(0.3..2.0, &pair, |v| v[0].atan2(&v[1].neg()));
         // Quotients away from integers: 0.2 .. 0.8 beside 1.
         rem = rem.sample_on(0.2..0.8, &pair, |v| {
             v[0].shift(5.0).neg().rem(&v[1].scale(0.2).shift(2.6))
@@ -244,8 +183,6 @@ pub(crate) fn entries() -> Vec<OpEntry> {
             .sample_on(0.3..2.0, &[&[2, 3]], |v| Ok(v[0].powf(-1.3)))
             .sample(&[&[2, 3]], |v| Ok(v[0].powf(3.0)))
             .sample(&[&[2, 3]], |v| Ok(v[0].powf(0.0))),
-        hypot,
-        atan2,
         rem,
         OpEntry::new(
             "polygamma",

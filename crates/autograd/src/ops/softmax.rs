@@ -70,7 +70,8 @@ impl<T: Float> Var<T> {
     ///
     /// One stable operation: nothing overflows for any finite scores, and a score of −∞ whose
     /// target is 0 adds nothing. Derivative: `softmax(x) · Σ t − t` for the scores, which is
-    /// `p − y` for distributions, and `−ln softmax(x)` for the targets.
+    /// `p − y` for distributions, and `−ln softmax(x)` for the targets. A row whose targets are all 0
+    /// does not count: loss and gradient are 0, even if its scores are infinite or NaN.
     ///
     /// ```
     /// use autograd::{Tape, Var};
@@ -250,15 +251,21 @@ impl<T: Float> Op<T> for SoftmaxCrossEntropyGradient {
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         let [scores, targets] = at.inputs()?;
-        let p = scores.softmax(-1)?;
-        let product = dy.mul(&p)?;
-        let sum = product.sum(keepdims(-1))?;
         at.gradients()
             .of(0, || {
+                // A row whose targets are all 0 does not count, whatever its scores.
+                let weight = targets.value().abs().sum(keepdims(-1))?;
+                let uncounted = weight.eq(&Tensor::scalar(T::ZERO))?;
+                let p = scores.masked_fill(&uncounted, T::ZERO)?.softmax(-1)?;
+                let product = dy.mul(&p)?;
+                let sum = product.sum(keepdims(-1))?;
                 let total = targets.sum(keepdims(-1))?;
                 product.sub(&p.mul(&sum)?)?.mul(&total)
             })?
-            .of(1, || sum.sub(dy))
+            .of(1, || {
+                let p = scores.softmax(-1)?;
+                dy.mul(&p)?.sum(keepdims(-1))?.sub(dy)
+            })
     }
     fn flops(&self, _inputs: &[&Shape], output: &Shape) -> u64 {
         5 * output.elements() as u64
@@ -298,7 +305,10 @@ pub(crate) fn entries() -> Vec<OpEntry> {
             "`−Σ tᵢ ln softmax(x)ᵢ`, one a row",
             "`dx = dy (softmax(x) Σ t − t)`, `dt = −dy ln softmax(x)`",
         )
-        .edges("a score of −∞ at target 0 adds 0, as 0 · ln 0 does (PyTorch: NaN)")
+        .edges(
+            "a score of −∞ at target 0 adds 0, as 0 · ln 0 does (PyTorch: NaN); a row of targets 0 has \
+             gradient 0, whatever its scores",
+        )
         .sample_on(0.1..1.7, &[&[3, 4], &[3, 4]], |v| {
             v[0].softmax_cross_entropy_with(&v[1])
         })

@@ -46,7 +46,8 @@ macro_rules! elementwise_catalogue {
             /// `eˣ − 1`, without cancellation near 0.
             expm1(x) -> y {
                 forward: x.exp_m1(),
-                derivative(y): y + 1.0,
+                // Not y + 1, which loses all digits for x below −17.
+                derivative(x): x.exp(),
                 smooth_on: [-3.0..3.0],
                 reference: |x: f64| 2.0 * (x / 2.0).exp() * (x / 2.0).sinh(),
             }
@@ -131,14 +132,15 @@ macro_rules! elementwise_catalogue {
             /// The arcsine, in `−π/2 ..= π/2`; NaN outside `−1 ..= 1`.
             asin(x) -> y {
                 forward: x.asin(),
-                derivative(x): (1.0 - x * x).rsqrt(),
+                // Not 1 − x², which loses digits near ±1.
+                derivative(x): ((1.0 - x) * (x + 1.0)).rsqrt(),
                 smooth_on: [-0.8..0.8],
                 reference: |x: f64| x.atan2((1.0 - x * x).sqrt()),
             }
             /// The arccosine, in `0 ..= π`; NaN outside `−1 ..= 1`.
             acos(x) -> y {
                 forward: x.acos(),
-                derivative(x): -(1.0 - x * x).rsqrt(),
+                derivative(x): -((1.0 - x) * (x + 1.0)).rsqrt(),
                 smooth_on: [-0.8..0.8],
                 reference: |x: f64| (1.0 - x * x).sqrt().atan2(x),
             }
@@ -174,21 +176,31 @@ macro_rules! elementwise_catalogue {
             /// The inverse hyperbolic sine.
             asinh(x) -> y {
                 forward: x.asinh(),
-                derivative(x): (x * x + 1.0).rsqrt(),
+                // Not √(x² + 1), which overflows for large x.
+                derivative(x): x.hypot(&x.ones_like())?.reciprocal(),
+                slope(x): {
+                    let inverse = T::ONE / x;
+                    if x.magnitude() > T::ONE {
+                        inverse.magnitude() / (inverse * inverse + T::ONE).sqrt()
+                    } else {
+                        T::ONE / (x * x + T::ONE).sqrt()
+                    }
+                },
                 smooth_on: [-3.0..3.0],
                 reference: |x: f64| (x + (x * x + 1.0).sqrt()).ln(),
             }
             /// The inverse hyperbolic cosine; NaN below 1.
             acosh(x) -> y {
                 forward: x.acosh(),
-                derivative(x): (x * x - 1.0).rsqrt(),
+                // Not √(x² − 1), which loses digits near 1 and overflows for large x.
+                derivative(x): (x - 1.0).rsqrt() * (x + 1.0).rsqrt(),
                 smooth_on: [1.3..4.0],
                 reference: |x: f64| (x + (x * x - 1.0).sqrt()).ln(),
             }
             /// The inverse hyperbolic tangent; NaN outside `−1 ..= 1`.
             atanh(x) -> y {
                 forward: x.atanh(),
-                derivative(x): (1.0 - x * x).reciprocal(),
+                derivative(x): ((1.0 - x) * (x + 1.0)).reciprocal(),
                 smooth_on: [-0.8..0.8],
                 reference: |x: f64| 0.5 * ((1.0 + x) / (1.0 - x)).ln(),
             }
@@ -208,14 +220,19 @@ macro_rules! elementwise_catalogue {
                 smooth_on: [-6.0..6.0],
                 reference: |x: f64| (1.0 + x.exp()).ln(),
             }
-            /// The sigmoid linear unit `x / (1 + e⁻ˣ)`, also called swish.
+            /// The sigmoid linear unit `x / (1 + e⁻ˣ)`, also called swish. At −∞ it is 0, with
+            /// derivative 0: the limits (PyTorch: NaN).
             silu(x) -> y {
-                forward: x / (T::ONE + (-x).exp()),
+                // Long before the bound, the result is 0: no infinity can meet it.
+                forward: x.larger(T::constant(-1e4)) / (T::ONE + (-x).exp()),
                 derivative(x): {
+                    // Beyond the bounds, the slope is 0 or 1: no infinity can meet a 0 here.
+                    let x = &x.clamp(T::constant(-1e4), T::constant(1e4))?;
                     let s = x.sigmoid();
                     &s * (1.0 + x * (1.0 - &s))
                 },
                 slope(x): {
+                    let x = x.larger(T::constant(-1e4)).smaller(T::constant(1e4));
                     let s = T::ONE / (T::ONE + (-x).exp());
                     s * (T::ONE + x * (T::ONE - s))
                 },
@@ -280,15 +297,18 @@ macro_rules! elementwise_catalogue {
                 },
             }
             /// The Gaussian error linear unit `x · Φ(x)`, with the normal distribution function `Φ`
-            /// (Hendrycks and Gimpel, 2016).
+            /// (Hendrycks and Gimpel, 2016). At −∞ it is 0, with derivative 0: the limits (PyTorch:
+            /// NaN).
             gelu(x) -> y {
-                forward: T::constant(0.5) * x * (-x * T::constant(std::f64::consts::FRAC_1_SQRT_2)).erfc(),
+                forward: T::constant(0.5) * x.larger(T::constant(-1e4)) * (-x * T::constant(std::f64::consts::FRAC_1_SQRT_2)).erfc(),
                 derivative(x): {
+                    let x = &x.clamp(T::constant(-1e4), T::constant(1e4))?;
                     let distribution = (x * -std::f64::consts::FRAC_1_SQRT_2).erfc() * 0.5;
                     let density = (x * x * -0.5).exp() * (1.0 / std::f64::consts::TAU.sqrt());
                     distribution + x * density
                 },
                 slope(x): {
+                    let x = x.larger(T::constant(-1e4)).smaller(T::constant(1e4));
                     let scaled = x * T::constant(-std::f64::consts::FRAC_1_SQRT_2);
                     let distribution = scaled.erfc() * T::constant(0.5);
                     let exponential = (x * x * T::constant(-0.5)).exp();
@@ -298,51 +318,57 @@ macro_rules! elementwise_catalogue {
                 smooth_on: [-4.0..4.0],
                 reference: |x: f64| 0.5 * x * (1.0 + tensor::Float::erf(x / 2f64.sqrt())),
             }
-            /// The approximation `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))` of
-            /// [`gelu`](Self::gelu) that some models were trained with.
+            /// The approximation `x/2 · (1 + tanh u) = x / (1 + e⁻²ᵘ)` with
+            /// `u = √(2/π) · (x + 0.044715 x³)` of [`gelu`](Self::gelu) that some models were
+            /// trained with. At −∞ it is 0, with derivative 0: the limits (PyTorch: NaN).
             gelu_tanh(x) -> y {
                 forward: {
                     let inner = x * (T::ONE + T::constant(0.044715) * x * x);
-                    let scale = T::constant((2.0 / std::f64::consts::PI).sqrt());
-                    T::constant(0.5) * x * (T::ONE + (scale * inner).tanh())
+                    let scale = T::constant(2.0 * (2.0 / std::f64::consts::PI).sqrt());
+                    x.larger(T::constant(-1e4)) / (T::ONE + (-scale * inner).exp())
                 },
                 derivative(x): {
-                    let scale = (2.0 / std::f64::consts::PI).sqrt();
+                    let x = &x.clamp(T::constant(-1e4), T::constant(1e4))?;
+                    let scale = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
                     let square = x * x;
-                    let t = (x * (&square * 0.044715 + 1.0) * scale).tanh();
+                    let s = (x * (&square * 0.044715 + 1.0) * scale).sigmoid();
                     let slope = (&square * (3.0 * 0.044715) + 1.0) * scale;
-                    (&t + 1.0) * 0.5 + x * (1.0 - &t * &t) * slope * 0.5
+                    &s + x * slope * (&s * (1.0 - &s))
                 },
                 slope(x): {
-                    let scale = T::constant((2.0 / std::f64::consts::PI).sqrt());
+                    let x = x.larger(T::constant(-1e4)).smaller(T::constant(1e4));
+                    let scale = T::constant(2.0 * (2.0 / std::f64::consts::PI).sqrt());
                     let square = x * x;
-                    let t = (x * (square * T::constant(0.044715) + T::ONE) * scale).tanh();
+                    let inner = x * (square * T::constant(0.044715) + T::ONE) * scale;
+                    let s = T::ONE / (T::ONE + (-inner).exp());
                     let slope = (square * T::constant(3.0 * 0.044715) + T::ONE) * scale;
-                    let half = T::constant(0.5);
-                    (t + T::ONE) * half + x * (T::ONE - t * t) * slope * half
+                    s + x * slope * (s * (T::ONE - s))
                 },
                 smooth_on: [-4.0..4.0],
                 reference: |x: f64| {
-                    x / (1.0 + (-2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).exp())
+                    0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
                 },
             }
-            /// `x · tanh(ln(1 + eˣ))` (Misra, 2019).
+            /// `x · tanh(ln(1 + eˣ))` (Misra, 2019). At −∞ it is 0, with derivative 0: the limits
+            /// (PyTorch: NaN).
             mish(x) -> y {
                 forward: {
                     // tanh(ln(1 + e)) = (e² + 2e) / (e² + 2e + 2), in e⁻|x| so that nothing overflows.
                     let e = (-x.magnitude()).exp();
                     let two = T::constant(2.0);
                     if x < T::ZERO {
-                        x * (e * (e + two) / (e * (e + two) + two))
+                        x.larger(T::constant(-1e4)) * (e * (e + two) / (e * (e + two) + two))
                     } else {
                         x * ((T::ONE + two * e) / (T::ONE + two * e + two * e * e))
                     }
                 },
                 derivative(x): {
+                    let x = &x.clamp(T::constant(-1e4), T::constant(1e4))?;
                     let t = x.softplus().tanh();
                     &t + x * x.sigmoid() * (1.0 - &t * &t)
                 },
                 slope(x): {
+                    let x = x.larger(T::constant(-1e4)).smaller(T::constant(1e4));
                     let t = (x.larger(T::ZERO) + (-x.magnitude()).exp().ln_1p()).tanh();
                     t + x * (T::ONE / (T::ONE + (-x).exp())) * (T::ONE - t * t)
                 },
@@ -350,7 +376,8 @@ macro_rules! elementwise_catalogue {
                 reference: |x: f64| x * (1.0 + x.exp()).ln().tanh(),
             }
             /// The self-normalising unit `λ·x` for `x > 0`, `λα·(eˣ − 1)` below, with
-            /// `λ ≈ 1.0507` and `α ≈ 1.6733` (Klambauer et al., 2017). The derivative at 0 is `λα`.
+            /// `λ ≈ 1.0507` and `α ≈ 1.6733` (Klambauer et al., 2017). Derivatives at 0 are those from below: `λα`, of
+            /// every order.
             selu(x) -> y {
                 forward: T::constant(1.050_700_987_355_480_5)
                     * if x > T::ZERO { x } else { T::constant(1.673_263_242_354_377_2) * x.exp_m1() },

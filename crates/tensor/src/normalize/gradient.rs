@@ -10,14 +10,14 @@ use crate::shape::Shape;
 use crate::simd::{Level, vectorize};
 use crate::tensor::Tensor;
 
-use super::layout::Layout;
+use super::layout::{Layout, leaves_room};
 use super::values::statistics_of_run;
 
 /// For each channel: `Σ dy` and `Σ dy · deviation`, the deviation as the layout measures it.
 type Sums = Vec<[f64; 2]>;
 
 /// With respect to `x`, scale and shift; without a scale, that of a scale of 1 comes first, and the
-/// two others are of no use.
+/// two others are of no use. `None` if a variance is too large, or not a number.
 pub(super) fn gradients<T: Float>(
     operation: &str,
     x: &Tensor<T>,
@@ -25,7 +25,7 @@ pub(super) fn gradients<T: Float>(
     layout: &Layout,
     epsilon: f64,
     scale: Option<&Tensor<T>>,
-) -> Result<[Tensor<T>; 3]> {
+) -> Result<Option<[Tensor<T>; 3]>> {
     let (x, dy) = (x.try_contiguous(operation)?, dy.try_contiguous(operation)?);
     let problem = Problem {
         x: x.as_slice().unwrap_or_default(),
@@ -34,13 +34,16 @@ pub(super) fn gradients<T: Float>(
         epsilon,
         scale: scale.map_or_else(|| vec![T::ONE; layout.channels()], Tensor::to_vec),
     };
-    let mut sums = Sums::new();
+    let mut sums = None;
     let dx = Tensor::build(operation, x.shape.clone(), |dx| {
         sums = match layout.rows {
             1 => problem.by_runs(dx),
             _ => problem.by_columns(dx),
         };
     })?;
+    let Some(sums) = sums else {
+        return Ok(None);
+    };
     let shape = scale.map_or_else(
         || Shape::from([layout.channels()]),
         |scale| scale.shape.clone(),
@@ -49,7 +52,7 @@ pub(super) fn gradients<T: Float>(
         let values = sums.iter().map(|sums| T::constant(sums[which])).collect();
         Tensor::from_vec(values, shape.clone())
     };
-    Ok([dx, of(1)?, of(0)?])
+    Ok(Some([dx, of(1)?, of(0)?]))
 }
 
 struct Problem<'a, T> {
@@ -61,14 +64,15 @@ struct Problem<'a, T> {
 }
 
 impl<T: Float> Problem<'_, T> {
-    /// Each group is a run of its own. Returns the sums over all of them, of standardized deviations.
-    fn by_runs(&self, dx: &mut [T]) -> Sums {
+    /// Each group is a run of its own. Returns the sums over all of them, of standardized deviations,
+    /// if no variance is too large.
+    fn by_runs(&self, dx: &mut [T]) -> Option<Sums> {
         /// Parts of the sums, on any number of threads.
         const MOST_BLOCKS: usize = 32;
         let columns = self.layout.columns;
         let all = self.layout.outer * self.layout.groups;
         let runs = (BLOCK / columns).max(all.div_ceil(MOST_BLOCKS)).max(1);
-        let parts: Vec<OnceLock<Sums>> = (0..all.div_ceil(runs)).map(|_| OnceLock::new()).collect();
+        let parts: Vec<_> = (0..all.div_ceil(runs)).map(|_| OnceLock::new()).collect();
         let level = Level::best();
         Par::Threads.for_chunks(dx, runs * columns, |block, dx| {
             let sums = vectorize(
@@ -79,15 +83,15 @@ impl<T: Float> Problem<'_, T> {
             let _ = parts[block].set(sums);
         });
         let mut total = vec![[0.0; 2]; self.layout.channels()];
-        for part in parts.iter().filter_map(OnceLock::get) {
-            add(&mut total, part);
+        for part in parts.into_iter().filter_map(OnceLock::into_inner) {
+            add(&mut total, &part?);
         }
-        total
+        Some(total)
     }
 
-    /// The runs from `first` on.
+    /// The runs from `first` on, up to the first whose variance is too large.
     #[inline(always)]
-    fn some_runs(&self, first: usize, dx: &mut [T]) -> Sums {
+    fn some_runs(&self, first: usize, dx: &mut [T]) -> Option<Sums> {
         let Layout {
             groups, columns, ..
         } = *self.layout;
@@ -105,6 +109,9 @@ impl<T: Float> Problem<'_, T> {
                 &mut dshift[group..][..columns],
             );
             let (mean, factor) = statistics_of_run(x, self.epsilon);
+            if !leaves_room(factor) {
+                return None;
+            }
             let [sum, slope] = sums_of_run(x, dy, scale, mean);
             let [sum, slope] = [sum * share, slope * factor * share];
             for c in 0..columns {
@@ -119,17 +126,17 @@ impl<T: Float> Problem<'_, T> {
             }
         }
         move_to(&mut sums, &mut dshift, &mut dscale);
-        sums
+        Some(sums)
     }
 
     /// All groups pass by, row after row. Returns the sums over all of them, of standardized
-    /// deviations.
-    fn by_columns(&self, dx: &mut [T]) -> Sums {
+    /// deviations, if no variance is too large.
+    fn by_columns(&self, dx: &mut [T]) -> Option<Sums> {
         let layout = self.layout;
         let channels = layout.channels();
         let together = layout.rows_at_once();
         let wide = channels * together;
-        let statistics = layout.statistics(self.x, self.epsilon);
+        let statistics = layout.statistics(self.x, self.epsilon)?;
         let means: Vec<T> = statistics
             .mean
             .chunks_exact(channels)
@@ -185,7 +192,7 @@ impl<T: Float> Problem<'_, T> {
                 },
             );
         });
-        total
+        Some(total)
     }
 
     /// For each channel of each outer block, `Σ dy` and `Σ dy · (x − mean)` over its rows.

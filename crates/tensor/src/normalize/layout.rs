@@ -119,8 +119,9 @@ impl Layout {
         });
     }
 
-    /// Mean, and `1 / √(variance + epsilon)`, for each channel of each outer block.
-    pub(super) fn statistics<T: Float>(&self, x: &[T], epsilon: f64) -> Statistics<T> {
+    /// Mean, and `1 / √(variance + epsilon)`, for each channel of each outer block; `None` if a
+    /// variance is too large.
+    pub(super) fn statistics<T: Float>(&self, x: &[T], epsilon: f64) -> Option<Statistics<T>> {
         let [outer, channels] = [self.outer, self.channels()];
         let moments = fold_columns(x, [outer, self.rows, channels], Moments::<T>::new());
         let mut statistics = Statistics {
@@ -139,13 +140,21 @@ impl Layout {
             mean.fill(T::constant(all.mean));
             factor.fill(inverse_deviation(all.squares / all.count, epsilon));
         }
-        statistics
+        let all_fit = statistics.factor.iter().copied().all(leaves_room);
+        all_fit.then_some(statistics)
     }
 }
 
 /// `1 / √(variance + epsilon)`.
 pub(super) fn inverse_deviation<T: Float>(variance: f64, epsilon: f64) -> T {
     T::constant(1.0 / (variance + epsilon).sqrt())
+}
+
+/// Whether `1 / √(variance + epsilon)` is of a variance that is finite, and small enough for the square
+/// of it, which gradients are made of, not to vanish.
+#[inline(always)]
+pub(super) fn leaves_room<T: Float>(inverse_deviation: T) -> bool {
+    inverse_deviation * inverse_deviation * T::EPSILON > T::ZERO
 }
 
 /// For each channel of each outer block.

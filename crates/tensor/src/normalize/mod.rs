@@ -19,7 +19,8 @@ use layout::Layout;
 /// Layouts whose numbers are read where they lie are computed in two passes over memory, their
 /// gradients in two: the last axis (layer normalisation), all but the last (batch normalisation),
 /// all but the first and groups of the last (group normalisation). Others take an operation of a
-/// tensor for each step.
+/// tensor for each step, and so do numbers so large that their variance overflows: they are divided
+/// by a power of two first.
 impl<T: Float> Tensor<T> {
     /// `(x − mean) / √(variance + epsilon)` over `axes`, with the variance of a whole population.
     ///
@@ -34,10 +35,12 @@ impl<T: Float> Tensor<T> {
     /// If an axis does not exist or is named twice.
     pub fn standardize(&self, axes: impl Into<Axes>, epsilon: f64) -> Result<Tensor<T>> {
         let axes = axes.into();
-        match Layout::of("standardize", self, &axes, None)? {
-            Some(layout) => values::normalized("standardize", self, &layout, epsilon, None),
-            None => self.standardized_step_by_step(&axes, epsilon),
+        if let Some(layout) = Layout::of("standardize", self, &axes, None)?
+            && let Some(y) = values::normalized("standardize", self, &layout, epsilon, None)?
+        {
+            return Ok(y);
         }
+        self.standardized_step_by_step(&axes, epsilon)
     }
 
     /// The gradient of [`Tensor::standardize`] with respect to its input `self`, where `gradient` is
@@ -63,14 +66,13 @@ impl<T: Float> Tensor<T> {
         const OPERATION: &str = "standardize_gradient";
         let axes = axes.into();
         self.same_shape(OPERATION, gradient)?;
-        match Layout::of(OPERATION, self, &axes, None)? {
-            Some(layout) => {
-                let [dx, _, _] =
-                    gradient::gradients(OPERATION, self, gradient, &layout, epsilon, None)?;
-                Ok(dx)
-            }
-            None => self.standardize_gradient_step_by_step(gradient, &axes, epsilon),
+        if let Some(layout) = Layout::of(OPERATION, self, &axes, None)?
+            && let Some([dx, _, _]) =
+                gradient::gradients(OPERATION, self, gradient, &layout, epsilon, None)?
+        {
+            return Ok(dx);
         }
+        self.standardize_gradient_step_by_step(gradient, &axes, epsilon)
     }
 
     /// `standardize(x) · scale + shift`, both of the shape of the last axes of `x`, in one pass:
@@ -98,15 +100,14 @@ impl<T: Float> Tensor<T> {
         let axes = axes.into();
         self.ends_like(OPERATION, "scale", scale)?;
         scale.same_shape(OPERATION, shift)?;
-        match Layout::of(OPERATION, self, &axes, Some(scale))? {
-            Some(layout) => {
-                values::normalized(OPERATION, self, &layout, epsilon, Some([scale, shift]))
-            }
-            None => {
-                let standardized = self.standardized_step_by_step(&axes, epsilon)?;
-                standardized.mul(scale)?.add(shift)
-            }
+        let affine = Some([scale, shift]);
+        if let Some(layout) = Layout::of(OPERATION, self, &axes, Some(scale))?
+            && let Some(y) = values::normalized(OPERATION, self, &layout, epsilon, affine)?
+        {
+            return Ok(y);
         }
+        let standardized = self.standardized_step_by_step(&axes, epsilon)?;
+        standardized.mul(scale)?.add(shift)
     }
 
     /// The gradients of [`Tensor::normalize`] with respect to its input `self`, its scale and its
@@ -135,8 +136,11 @@ impl<T: Float> Tensor<T> {
         let axes = axes.into();
         self.same_shape(OPERATION, gradient)?;
         self.ends_like(OPERATION, "scale", scale)?;
-        if let Some(layout) = Layout::of(OPERATION, self, &axes, Some(scale))? {
-            return gradient::gradients(OPERATION, self, gradient, &layout, epsilon, Some(scale));
+        if let Some(layout) = Layout::of(OPERATION, self, &axes, Some(scale))?
+            && let Some(gradients) =
+                gradient::gradients(OPERATION, self, gradient, &layout, epsilon, Some(scale))?
+        {
+            return Ok(gradients);
         }
         let scaled = gradient.mul(scale)?;
         let standardized = self.standardized_step_by_step(&axes, epsilon)?;
@@ -150,9 +154,8 @@ impl<T: Float> Tensor<T> {
     }
 
     fn standardized_step_by_step(&self, axes: &Axes, epsilon: f64) -> Result<Tensor<T>> {
-        let axes = keepdims(axes.clone());
-        let deviations = self.sub(&self.mean(axes.clone())?)?;
-        deviations.mul(&self.inverse_deviation(axes, epsilon)?)
+        let [standardized, _] = self.standardized_and_factor(axes, epsilon)?;
+        Ok(standardized)
     }
 
     fn standardize_gradient_step_by_step(
@@ -161,20 +164,39 @@ impl<T: Float> Tensor<T> {
         axes: &Axes,
         epsilon: f64,
     ) -> Result<Tensor<T>> {
-        let y = self.standardized_step_by_step(axes, epsilon)?;
+        let [y, factor] = self.standardized_and_factor(axes, epsilon)?;
         let axes = keepdims(axes.clone());
         let slope = gradient.mul(&y)?.mean(axes.clone())?;
         gradient
-            .sub(&gradient.mean(axes.clone())?)?
+            .sub(&gradient.mean(axes)?)?
             .sub(&y.mul(&slope)?)?
-            .mul(&self.inverse_deviation(axes, epsilon)?)
+            .mul(&factor)
     }
 
-    /// `1 / √(variance + epsilon)`.
-    fn inverse_deviation(&self, axes: Axes, epsilon: f64) -> Result<Tensor<T>> {
-        let epsilon = T::constant(epsilon);
-        let variance = self.var(axes, 0)?;
-        Ok(variance.map(move |variance| T::ONE / (variance + epsilon).sqrt()))
+    /// The standardized values, and `1 / √(variance + epsilon)`.
+    fn standardized_and_factor(&self, axes: &Axes, epsilon: f64) -> Result<[Tensor<T>; 2]> {
+        let axes = keepdims(axes.clone());
+        let (mut x, mut variance) = (self.clone(), self.var(axes.clone(), 0)?);
+        let mut epsilon = Tensor::scalar(T::constant(epsilon));
+        let mut scale = Tensor::scalar(T::ONE);
+        if !x.is_empty() && !variance.iter().all(T::is_finite) {
+            // The power of two rounds nothing, and the largest magnitude becomes 1 to 2.
+            scale = x
+                .abs()
+                .max(axes.clone())?
+                .map(|largest| match largest > T::ONE {
+                    true if largest.is_finite() => {
+                        T::constant(largest.to_f64().log2().floor().exp2())
+                    }
+                    _ => T::ONE,
+                });
+            x = x.div(&scale)?;
+            epsilon = epsilon.div(&scale)?.div(&scale)?;
+            variance = x.var(axes.clone(), 0)?;
+        }
+        let factor = variance.add(&epsilon)?.map(|square| T::ONE / square.sqrt());
+        let standardized = x.sub(&x.mean(axes)?)?.mul(&factor)?;
+        Ok([standardized, factor.div(&scale)?])
     }
 
     fn same_shape(&self, operation: &str, other: &Tensor<T>) -> Result<()> {

@@ -205,3 +205,53 @@ fn shapes_that_do_not_fit_are_named() {
     let text = x.standardize(2, 0.1).unwrap_err().to_string();
     assert!(text.contains("standardize") && text.contains('2'), "{text}");
 }
+
+/// Values do not depend on the size of the numbers, and gradients fall as it grows.
+fn any_size<T: Float>(sizes: &[f64], tolerance: f64) {
+    for (shape, axes, _) in cases() {
+        let shape = Shape::from(shape);
+        let axes = Axes::from(&axes[..]);
+        let (x, dy) = (waves::<T>(&shape, 0.5), waves::<T>(&shape, 2.0));
+        let (wide, wide_dy) = (x.cast::<f64>(), dy.cast::<f64>());
+        let expected = wide.standardize(axes.clone(), 0.0).unwrap();
+        let slopes = wide.standardize_gradient(&wide_dy, axes.clone(), 0.0);
+        let slopes = slopes.unwrap();
+        for &size in sizes {
+            let case = format!("{shape:?} over {axes:?} times {size:e}");
+            let large = &x * T::constant(size);
+            let found = large.standardize(axes.clone(), EPSILON).unwrap();
+            let found_slopes = large.standardize_gradient(&dy, axes.clone(), EPSILON);
+            let found_slopes = found_slopes.unwrap().cast::<f64>() * size;
+            for ((found, expected), (slope, expected_slope)) in
+                (found.iter().zip(expected.iter())).zip(found_slopes.iter().zip(slopes.iter()))
+            {
+                // Of equal values nothing is left but the epsilon, and nothing to compare.
+                if expected.is_finite() && expected_slope.is_finite() {
+                    let near = |a: f64, b: f64| (a - b).abs() <= tolerance * b.abs().max(1.0);
+                    assert!(
+                        near(found.to_f64(), expected),
+                        "{case}: {found}, not {expected}"
+                    );
+                    assert!(
+                        near(slope, expected_slope),
+                        "{case}: {slope}, not {expected_slope}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn large_numbers_are_standardized_like_others() {
+    any_size::<f32>(&[1e10, 1e20, 1e25, 1e36], 1e-3);
+    any_size::<f64>(&[1e20, 1e160, 1e200, 1e305], 1e-10);
+    let x = Tensor::from([1e20_f32, -1e20]);
+    assert_eq!(x.standardize(.., 1e-3).unwrap().to_vec(), [1.0, -1.0]);
+    // What is not finite stays so.
+    for bad in [f32::NAN, f32::INFINITY] {
+        let x = Tensor::from([[1.0, 2.0], [bad, 2.0]]);
+        let y = x.standardize(-1, 1e-3).unwrap().to_vec();
+        assert!((y[0] + 0.998).abs() < 1e-3 && y[2].is_nan(), "{y:?}");
+    }
+}

@@ -94,7 +94,8 @@ impl<T: Float> Tensor<T> {
     }
 
     /// `softmax(x) · Σⱼ yⱼ − y` for each row: the derivative of
-    /// [`Tensor::softmax_cross_entropy_with`]; `p − y` for targets of sum 1.
+    /// [`Tensor::softmax_cross_entropy_with`]; `p − y` for targets of sum 1, and 0 for a row whose
+    /// targets are all 0, even if its logits are infinite or NaN.
     ///
     /// # Errors
     /// As [`Tensor::softmax_cross_entropy_with`].
@@ -111,6 +112,10 @@ impl<T: Float> Tensor<T> {
             ));
             for (out, &target) in out.iter_mut().zip(targets) {
                 *out = *out / sum * total - target;
+            }
+            // Not ∞ · 0 or NaN · 0: the row does not count.
+            if total == T::ZERO && targets.iter().all(|&target| target == T::ZERO) {
+                out.fill(T::ZERO);
             }
         })
     }
