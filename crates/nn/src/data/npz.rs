@@ -1,6 +1,5 @@
 //! NumPy's `.npz` files: arrays by name in a zip archive.
 
-use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
@@ -50,7 +49,7 @@ impl Npz<'static> {
     /// If there is no such file or it is no zip archive.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|error| FileError::io(path, "open", error))?;
+        let (file, _) = crate::files::open(path)?;
         Npz::new(path, Box::new(BufReader::new(file)))
     }
 }
@@ -159,7 +158,13 @@ impl<'a> Npz<'a> {
 /// # Errors
 /// As [`Npz::open`] and [`Npz::array`].
 pub fn load(path: impl AsRef<Path>) -> Result<Vec<(String, Array)>> {
+    let path = path.as_ref();
     let mut archive = Npz::open(path)?;
+    // Arrays that share their bytes could be any number of times what the file can hold.
+    if archive.archive.has_overlapping_files().unwrap_or(true) {
+        let cause = "the archive is damaged: arrays lie over one another";
+        return Err(FileError::new(path, cause).into());
+    }
     let names = archive.names().to_vec();
     names
         .into_iter()

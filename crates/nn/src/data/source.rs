@@ -1,6 +1,5 @@
 //! Bytes with a place: a file or a slice that knows its name, its length and where it is read.
 
-use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -21,13 +20,8 @@ pub(crate) struct Source<'a> {
 impl<'a> Source<'a> {
     /// Opens an ordinary file.
     pub(crate) fn open(path: &Path) -> Result<Source<'static>> {
-        let failed = |error| FileError::io(path, "open", error);
-        let file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(FileError::new(path, "cannot read: it is not a file").into());
-        }
-        Ok(Source::new(Box::new(file), path, metadata.len()))
+        let (file, length) = crate::files::open(path)?;
+        Ok(Source::new(Box::new(file), path, length))
     }
 
     /// Reads `bytes`; errors call them `name`.
