@@ -10,12 +10,13 @@ mod json;
 mod model;
 mod open;
 mod saved;
+mod temporary;
 
 pub use atomic::write_atomically;
 #[cfg(feature = "safetensors")]
 pub use checkpoint::{Checkpoint, read_checkpoint, write_checkpoint};
 #[cfg(feature = "hdf5")]
 pub use h5::{read_h5, write_h5};
-pub(crate) use open::{open, read};
 pub use model::{LoadOptions, SaveOptions};
+pub(crate) use open::{open, read};
 pub use saved::{SavedLayer, SavedModel, SavedObject, SavedState, SavedTraining};
