@@ -15,7 +15,9 @@ static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 /// The fixtures are at most 6 kB; the rest is the test runner's own.
 const MOST_MEMORY: usize = 32 << 20;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 11] = [
+    "four_np1_p0.npy",
+    "every_byte_p1.npy",
     "four_np1_p2.npy",
     "four_np2_p5.npy",
     "mixed_np1_p3.npy",
@@ -46,6 +48,15 @@ fn try_to_read(bytes: &[u8]) {
     assert!(most < MOST_MEMORY, "{most} bytes were allocated at once");
 }
 
+#[test]
+fn a_string_that_is_used_again_and_again_is_in_memory_once() {
+    let text = "V".to_string() + &"a".repeat(1 << 20) + "\np0\n";
+    let again = "0c_codecs\nencode\n(g0\nVlatin1\ntR".repeat(1 << 12);
+    let mut bytes = read("images_of_one_size.npy")[..128].to_vec();
+    bytes.extend((text + &again + ".").bytes());
+    try_to_read(&bytes);
+}
+
 /// One way to damage a file.
 #[derive(Clone, Debug)]
 enum Damage {
@@ -64,7 +75,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     let byte = || {
         prop_oneof![
             any::<u8>(),
-            select(&b"\x80\x95\x8e\x8d\x96\x94\x93(tleahjqrRb.]}c\xff\x7f\x00"[..])
+            select(&b"\x80\x95\x8e\x8d\x96\x94\x93(tleahjqrRb.]}cILFVSgp\n\\u\xff\x7f\x00"[..])
         ]
     };
     prop_oneof![
@@ -127,7 +138,7 @@ proptest! {
     #[test]
     fn pickles_of_random_instructions(
         program in prop::collection::vec(
-            select(&b"\x80\x04\x95\x8e\x8d\x96\x94\x93((ttlleeaahjqrRRbb.]]}cK\x00\x01\x02NNN\x85\x86\x87012"[..]),
+            select(&b"\x80\x04\x95\x8e\x8d\x96\x94\x93((ttlleeaahjqrRRbb.]]}cK\x00\x01\x02NNN\x85\x86\x87012ILFVSgp\n\n\n"[..]),
             0..400,
         ),
     ) {

@@ -63,7 +63,15 @@ impl<'a> Npz<'a> {
         Npz::new(Path::new("the given bytes"), Box::new(Cursor::new(bytes)))
     }
 
-    fn new(path: &Path, reader: Box<dyn ReadSeek + 'a>) -> Result<Self> {
+    fn new(path: &Path, mut reader: Box<dyn ReadSeek + 'a>) -> Result<Self> {
+        let mut magic = [0; 6];
+        let is_npy = reader.read_exact(&mut magic).is_ok() && magic == *b"\x93NUMPY";
+        if is_npy {
+            let cause = "not a .npz file but a .npy file, which holds one array";
+            return Err(FileError::new(path, cause)
+                .fix("read it with npy::load")
+                .into());
+        }
         let invalid = |error| {
             FileError::new(path, format!("not a .npz file: {error}"))
                 .fix("write the file with numpy.savez or numpy.savez_compressed")
