@@ -291,6 +291,16 @@ fn a_damaged_archive_is_refused() {
         Npz::from_bytes(&flipped).unwrap().array("arr_0"),
         &["arr_0.npy", "unpack"],
     );
+    // Both entries of the table of contents lead to the same bytes.
+    let mut overlapping = bytes.clone();
+    let entries: Vec<usize> = (0..bytes.len() - 4)
+        .filter(|&at| bytes[at..].starts_with(b"PK\x01\x02"))
+        .collect();
+    overlapping.copy_within(entries[0] + 42..entries[0] + 46, entries[1] + 42);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.npz");
+    std::fs::write(&path, overlapping).unwrap();
+    refuses(npz::load(&path), &["x.npz", "lie over one another"]);
 }
 
 #[test]

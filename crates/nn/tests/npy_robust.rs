@@ -57,6 +57,33 @@ fn a_string_that_is_used_again_and_again_is_in_memory_once() {
     try_to_read(&bytes);
 }
 
+/// A picture that promises 18,000 × 18,000 grey pixels and holds a few black rows.
+const BOMB: &[u8] =
+    b"\x89PNG\x0d\x0a\x1a\x0a\0\0\0\x0dIHDR\0\0FP\0\0FP\x08\0\0\0\0\xb2\x5c>\x9e\0\0\0xIDA\
+    Tx\xda\xed\xc11\x01\0\0\0\xc2\xa0\xf5Om\x0d\x0f\xa0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+    \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+    \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x80W\
+    \x03\x86\xaf\0\x01\x1a\x93\x0d\xdb\0\0\0\0IEND\xaeB`\x82";
+
+#[test]
+fn a_picture_takes_no_more_than_its_file_can_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let class = folder.path().join("class");
+    std::fs::create_dir(&class).unwrap();
+    for name in ["a.png", "b.png", "c.png"] {
+        std::fs::write(class.join(name), BOMB).unwrap();
+    }
+    let error = nn::data::ImageSet::from_folder(folder.path(), [8, 8]).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("a.png: cannot read the image: "), "{error}");
+    assert!(
+        error.contains("cannot hold the 18000×18000 pixels"),
+        "{error}"
+    );
+    let most = ALLOCATOR.max_allocated();
+    assert!(most < MOST_MEMORY, "{most} bytes were allocated at once");
+}
+
 /// One way to damage a file.
 #[derive(Clone, Debug)]
 enum Damage {
