@@ -4,6 +4,7 @@
 //! program; `--data FILE.npy` on a pickled NumPy file, `--data FOLDER` on a folder of pictures.
 use nn::prelude::*;
 
+mod data;
 mod options;
 use options::Options;
 

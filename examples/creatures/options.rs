@@ -1,11 +1,12 @@
-//! The command line of the example, and the data it chooses.
+//! The command line of the example.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Parser;
-use nn::data::{Array, ImageSet, npy, npz::Npz};
 use nn::prelude::*;
 use nn::training::CsvLogger;
+
+use crate::data::Data;
 
 /// Trains a convolutional network on pictures and tests it on pictures it has not seen.
 #[derive(Parser)]
@@ -16,7 +17,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE.npy|FOLDER")]
     pub data: Option<PathBuf>,
     /// Height and width to which pictures of a folder are resized
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..=2048))]
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(10..=2048))]
     pub image_size: u32,
     /// How often to go through the training pictures
     #[arg(long, default_value_t = 12)]
@@ -42,16 +43,6 @@ pub struct Options {
     pub history: Option<PathBuf>,
 }
 
-/// Pictures and labels, to train and to test.
-pub struct Data {
-    pub name: String,
-    pub x_train: Array,
-    pub x_test: Array,
-    pub y_train: Array,
-    pub y_test: Array,
-    pub labels: Vec<String>,
-}
-
 impl Options {
     /// Reads the command line and starts the threads.
     pub fn from_command_line() -> nn::Result<Self> {
@@ -72,10 +63,11 @@ impl Options {
 
     /// Loads the data that the command line names, and says so.
     pub fn load(&self) -> nn::Result<Data> {
+        let size = self.image_size as usize;
         let data = match &self.data {
-            None => self.digits()?,
-            Some(path) if path.is_dir() => self.pictures(path)?,
-            Some(path) => numpy(path)?,
+            None => Data::digits(self.seed)?,
+            Some(path) if path.is_dir() => Data::pictures(path, size, self.seed)?,
+            Some(path) => Data::numpy(path)?,
         };
         println!("{}", self.headline(&data));
         Ok(data)
@@ -88,30 +80,6 @@ impl Options {
             Some(path) => fit.callback(CsvLogger::new(path)),
             None => fit,
         }
-    }
-
-    fn digits(&self) -> nn::Result<Data> {
-        let archive = include_bytes!("../data/digits.npz");
-        let set = ImageSet::from_npz(&mut Npz::from_bytes(archive)?)?;
-        self.held_out("Digits", set, 0.2)
-    }
-
-    fn pictures(&self, folder: &Path) -> nn::Result<Data> {
-        let name = folder
-            .file_name()
-            .map_or("Pictures".into(), |name| name.to_string_lossy());
-        if folder.join("data_batch_1.bin").exists() {
-            let (train, test) = ImageSet::from_cifar10(folder)?;
-            return Ok(data(&name, train, test));
-        }
-        let size = self.image_size as usize;
-        self.held_out(&name, ImageSet::from_folder(folder, [size, size])?, 0.1)
-    }
-
-    /// Keeps a fraction of the pictures for the test.
-    fn held_out(&self, name: &str, set: ImageSet, fraction: f64) -> nn::Result<Data> {
-        let (train, test) = set.split(fraction, self.seed)?;
-        Ok(data(name, train, test))
     }
 
     fn headline(&self, data: &Data) -> String {
@@ -134,37 +102,4 @@ impl Options {
             tensor::Level::best().name(),
         )
     }
-}
-
-fn data(name: &str, train: ImageSet, test: ImageSet) -> Data {
-    Data {
-        name: name.to_string(),
-        x_train: train.images.into(),
-        x_test: test.images.into(),
-        y_train: train.labels.into(),
-        y_test: test.labels.into(),
-        labels: train.classes,
-    }
-}
-
-/// The seed's own file: `np.save(path, (X_train, x_test, Y_train, y_test))`.
-fn numpy(path: &Path) -> nn::Result<Data> {
-    let [x_train, x_test, y_train, y_test] = npy::load_objects(path)?;
-    let largest = [&y_train, &y_test].map(|y| y.to_i64().and_then(|y| Ok(y.max(..)?.item()?)));
-    let [train, test] = largest;
-    let classes = train?.max(test?).max(0) as usize + 1;
-    let name = path
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_string();
-    let labels = (0..classes).map(|class| class.to_string()).collect();
-    Ok(Data {
-        name,
-        x_train,
-        x_test,
-        y_train,
-        y_test,
-        labels,
-    })
 }

@@ -246,12 +246,10 @@ impl<T: Float> Loss<T> for CategoricalCrossentropy {
         if fits {
             return Ok(());
         }
-        let mut outputs = Shape::from(targets.len());
-        output.iter().for_each(|&size| outputs.push(size));
         Err(not_one_hot(
             Loss::<T>::name(self),
             targets.shape(),
-            &outputs,
+            &with_samples(targets, output),
         ))
     }
 
@@ -265,14 +263,35 @@ impl<T: Float> Loss<T> for CategoricalCrossentropy {
 
 #[cold]
 fn not_one_hot(name: &str, targets: &Shape, outputs: &Shape) -> crate::Error {
-    Error::shape(
-        name,
-        "the targets are not one-hot rows of the outputs' shape",
-    )
-    .with("targets", targets)
-    .with("outputs", outputs)
-    .fix("use `to_categorical(&labels, classes)`, or `SparseCategoricalCrossentropy` for labels")
-    .into()
+    let message = "the targets are not one-hot rows of the outputs' shape";
+    Error::shape(name, message)
+        .with("targets", targets)
+        .with("outputs", outputs)
+        .fix(match outputs.rank() > targets.rank().max(2) {
+            true => FLATTEN,
+            false => {
+                "use `to_categorical(&labels, classes)`, or `SparseCategoricalCrossentropy` for labels"
+            }
+        })
+        .into()
+}
+
+/// What to do where outputs have more axes than targets.
+const FLATTEN: &str = "if a layer before the last `Dense` puts out images, add `Flatten` behind it";
+
+#[cold]
+fn not_one_row(name: &str, outputs: &Shape) -> crate::Error {
+    Error::shape(name, "the outputs are not one row a sample")
+        .with("outputs", outputs)
+        .fix(FLATTEN)
+        .into()
+}
+
+/// The shape of the outputs for as many samples as there are targets.
+fn with_samples<T: Float>(targets: &Targets<T>, output: &Shape) -> Shape {
+    let mut outputs = Shape::from(targets.len());
+    output.iter().for_each(|&size| outputs.push(size));
+    outputs
 }
 
 impl<T: Float> Loss<T> for SparseCategoricalCrossentropy {
@@ -283,9 +302,7 @@ impl<T: Float> Loss<T> for SparseCategoricalCrossentropy {
     fn loss(&self, output: &Var<T>, targets: &Targets<T>, absorbed: bool) -> Result<Var<T>> {
         let name = Loss::<T>::name(self);
         let &[batch, classes] = &output.shape()[..] else {
-            return Err(Error::shape(name, "the outputs are not one row a sample")
-                .with("outputs", output.shape())
-                .into());
+            return Err(not_one_row(name, output.shape()));
         };
         let labels = targets.labels(name, classes)?;
         if labels.len() != batch {
@@ -307,8 +324,11 @@ impl<T: Float> Loss<T> for SparseCategoricalCrossentropy {
     }
 
     fn check(&self, targets: &Targets<T>, output: &Shape) -> Result<()> {
-        let classes = output.last().copied().unwrap_or(0);
-        targets.labels(Loss::<T>::name(self), classes).map(|_| ())
+        let name = Loss::<T>::name(self);
+        let &[classes] = &output[..] else {
+            return Err(not_one_row(name, &with_samples(targets, output)));
+        };
+        targets.labels(name, classes).map(|_| ())
     }
 
     fn config(&self) -> (&str, Config) {
@@ -377,8 +397,11 @@ fn check_numbers<T: Float>(name: &str, targets: &Targets<T>, output: &Shape) -> 
     if per_sample == output.elements() {
         return Ok(());
     }
-    Err(Error::shape(name, "the targets do not fit the outputs")
+    let error = Error::shape(name, "the targets do not fit the outputs")
         .with("targets", targets.shape())
-        .with("one output", output)
-        .into())
+        .with("one output", output);
+    Err(match output.rank() + 1 > targets.shape().rank().max(2) {
+        true => error.fix(FLATTEN).into(),
+        false => error.into(),
+    })
 }

@@ -1,6 +1,7 @@
 //! From whole data sets to the batches that run through a model.
 
 use std::any::Any;
+use std::fmt::Display;
 use std::ops::{Div, Range};
 
 use tensor::{DType, Element, Error, Float, Shape, Tensor};
@@ -308,25 +309,42 @@ impl<T: Float> Targets<T> {
                 .fix("give labels as [samples]; one-hot rows belong to `CategoricalCrossentropy`")
                 .into());
         }
-        let check = |(sample, label): (usize, f64)| {
-            if label.fract() == 0.0 && label >= 0.0 && label < classes as f64 {
-                return Ok(label as usize);
-            }
-            let message = format!("the label of sample {sample} is {label}, which is no class");
-            Err(Error::value(operation, message)
-                .with("classes", format!("0 … {}", classes.saturating_sub(1)))
-                .fix("number the classes from 0, and give the last layer one output a class")
-                .into())
-        };
+        let known = |label: i64| usize::try_from(label).ok().filter(|&label| label < classes);
         match self {
-            Targets::Values(tensor) => {
-                let labels = tensor.iter().map(T::to_f64);
-                labels.enumerate().map(check).collect()
-            }
             Targets::Labels(tensor) => {
-                let labels = tensor.iter().map(|label| label as f64);
-                labels.enumerate().map(check).collect()
+                let labels = tensor.iter().enumerate().map(|(sample, label)| {
+                    known(label).ok_or_else(|| no_class(operation, sample, label, classes))
+                });
+                labels.collect()
+            }
+            Targets::Values(tensor) => {
+                let labels = tensor.iter().map(T::to_f64).enumerate();
+                let labels = labels.map(|(sample, label)| {
+                    if label.fract() != 0.0 {
+                        return Err(no_whole_number(operation, sample, label));
+                    }
+                    // What is too large for an integer becomes the largest, which is no class.
+                    known(label as i64).ok_or_else(|| no_class(operation, sample, label, classes))
+                });
+                labels.collect()
             }
         }
     }
+}
+
+#[cold]
+fn no_class(operation: &str, sample: usize, label: impl Display, classes: usize) -> crate::Error {
+    let message = format!("the label of sample {sample} is {label}, which is no class");
+    Error::value(operation, message)
+        .with("classes", format!("0 … {}", classes.saturating_sub(1)))
+        .fix("number the classes from 0, and give the last layer one output a class")
+        .into()
+}
+
+#[cold]
+fn no_whole_number(operation: &str, sample: usize, label: f64) -> crate::Error {
+    let message = format!("the label of sample {sample} is {label}, which is no whole number");
+    Error::value(operation, message)
+        .fix("labels are the numbers of classes; other numbers belong to `MeanSquaredError`")
+        .into()
 }

@@ -155,6 +155,98 @@ fn samples_and_targets_that_do_not_fit() {
 }
 
 #[test]
+fn labels_are_printed_as_they_are() {
+    let mut model = compiled();
+    let x = zeros(&[2, 2]);
+    for label in [i64::MAX, i64::MIN, i64::MAX - 1, 1 << 53 | 1] {
+        let error = model.fit(&x, Tensor::from([0_i64, label]), quiet());
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains(&format!(" is {label}, which is no class")),
+            "{error}"
+        );
+    }
+    assert_text(
+        model.fit(&x, Tensor::from([0.0_f32, 1.5]), quiet()),
+        "sparse_categorical_crossentropy: the label of sample 1 is 1.5, which is no whole number
+  fix: labels are the numbers of classes; other numbers belong to `MeanSquaredError`",
+    );
+    assert_text(
+        to_categorical(&Tensor::from([0.0_f64, 0.5]), 2),
+        "to_categorical: 0.5 is no whole number
+  element  [1]
+  array    f64 [2]",
+    );
+}
+
+#[test]
+fn a_forgotten_flatten_is_named() {
+    let fit = |loss: Box<dyn Loss>, y: nn::data::Array| {
+        let mut model = Sequential::new();
+        model.add(Conv2d::new(4, [3, 3]).input_shape(&[6, 6, 1]));
+        model.add(Dense::new(3));
+        model.add(Activation::softmax());
+        model
+            .compile(loss, Adam::default(), None::<Accuracy>)
+            .unwrap();
+        model.fit(zeros(&[2, 6, 6, 1]), y, quiet())
+    };
+    let labels = Tensor::from([0_i64, 1]);
+    let one_hot = to_categorical(&labels, 3).unwrap();
+    assert_text(
+        fit(Box::new(CategoricalCrossentropy::new()), (&one_hot).into()),
+        "categorical_crossentropy: the targets are not one-hot rows of the outputs' shape
+  targets  [2, 3]
+  outputs  [2, 4, 4, 3]
+  fix: if a layer before the last `Dense` puts out images, add `Flatten` behind it",
+    );
+    assert_text(
+        fit(
+            Box::new(SparseCategoricalCrossentropy::new()),
+            labels.into(),
+        ),
+        "sparse_categorical_crossentropy: the outputs are not one row a sample
+  outputs  [2, 4, 4, 3]
+  fix: if a layer before the last `Dense` puts out images, add `Flatten` behind it",
+    );
+    assert_text(
+        fit(Box::new(MeanSquaredError::new()), one_hot.into()),
+        "mean_squared_error: the targets do not fit the outputs
+  targets     [2, 3]
+  one output  [4, 4, 3]
+  fix: if a layer before the last `Dense` puts out images, add `Flatten` behind it",
+    );
+}
+
+#[test]
+fn images_with_their_channels_first_are_recognised() {
+    let mut model = Sequential::new();
+    model.add(Conv2d::new(4, [3, 3]).input_shape(&[32, 30, 3]));
+    model.build().unwrap();
+    assert_text(
+        model.predict(zeros(&[2, 3, 32, 30])),
+        "predict: the samples have another shape than the model takes
+  samples  [2, 3, 32, 30]   (samples first)
+  model    [32, 30, 3]   (one sample)
+  fix: move the channels behind height and width: `x.permute(&[0, 2, 3, 1])`",
+    );
+    let mut model = Sequential::new();
+    model.add(Conv2d::new(4, [5, 5]).input_shape(&[3, 32, 30]));
+    let error = model.build().unwrap_err().to_string();
+    assert!(
+        error.contains("if the 3 are channels and not the height"),
+        "{error}"
+    );
+    let mut model = Sequential::new();
+    model.add(MaxPool2d::new([2, 2]).input_shape(&[1, 28, 28]));
+    let error = model.build().unwrap_err().to_string();
+    assert!(
+        error.contains("if the 1 are channels and not the height"),
+        "{error}"
+    );
+}
+
+#[test]
 fn settings_that_cannot_be() {
     let mut model = compiled();
     let (x, y) = (zeros(&[4, 2]), Tensor::from([0_i64, 1, 2, 0]));

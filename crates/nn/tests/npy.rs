@@ -42,7 +42,7 @@ fn refuses<T: std::fmt::Debug>(result: nn::Result<T>, words: &[&str]) {
 #[test]
 fn four_arrays_from_every_protocol_and_numpy() {
     for numpy in ["np1", "np2"] {
-        for protocol in ["p2", "p3", "p4", "p5", "save"] {
+        for protocol in ["p0", "p1", "p2", "p3", "p4", "p5", "save"] {
             let path = fixture(&format!("four_{numpy}_{protocol}.npy"));
             let [x_train, x_test, y_train, y_test] = npy::load_objects(path).unwrap();
             if protocol == "save" {
@@ -61,7 +61,7 @@ fn four_arrays_from_every_protocol_and_numpy() {
 #[test]
 fn items_of_every_kind() {
     for numpy in ["np1", "np2"] {
-        for protocol in 2..=5 {
+        for protocol in 0..=5 {
             let path = fixture(&format!("mixed_{numpy}_p{protocol}.npy"));
             let items: [Array; 10] = npy::load_objects(path).unwrap();
             same(&items[0], &images::<f64>(&[3, 4, 5]));
@@ -82,6 +82,20 @@ fn items_of_every_kind() {
             );
             assert_eq!(*items[9].shape(), [2, 2, 2]);
         }
+    }
+}
+
+#[test]
+fn bytes_and_numbers_as_text() {
+    for protocol in ["p0", "p1"] {
+        let path = fixture(&format!("every_byte_{protocol}.npy"));
+        let [bytes, float, int, truth, single] = npy::load_objects(path).unwrap();
+        let expected: Vec<u8> = (0..=255).flat_map(|byte| [byte; 3]).collect();
+        vector(&bytes, &expected);
+        vector(&float, &[2.5_f64]);
+        vector(&int, &[-(1_i64 << 62)]);
+        vector(&truth, &[true]);
+        vector(&single, &[f64::from(0.1_f32)]);
     }
 }
 
@@ -115,7 +129,7 @@ fn images_of_different_sizes_are_named() {
 
 #[test]
 fn a_pickle_of_anything_else_is_refused() {
-    for protocol in [2, 4] {
+    for protocol in [0, 1, 2, 4] {
         let path = fixture(&format!("evil_p{protocol}.npy"));
         refuses(
             npy::load_objects::<2>(path),
@@ -145,7 +159,11 @@ fn a_wrong_number_of_items_is_named() {
     );
     refuses(
         npy::load(fixture("four_np2_p4.npy")),
-        &["different shapes", "element [1]"],
+        &["different shapes", "element [1]", "npy::load_objects"],
+    );
+    refuses(
+        npy::load(fixture("mixed_np2_p4.npy")),
+        &["different shapes", "npy::load_objects"],
     );
 }
 
@@ -256,7 +274,7 @@ fn npz_by_name() {
     assert_eq!(all.len(), 2);
     refuses(
         npz::load(fixture("plain_u8.npy")),
-        &["plain_u8.npy", "not a .npz file"],
+        &["plain_u8.npy", "not a .npz file", "npy::load"],
     );
 }
 
@@ -273,12 +291,24 @@ fn a_damaged_archive_is_refused() {
         Npz::from_bytes(&flipped).unwrap().array("arr_0"),
         &["arr_0.npy", "unpack"],
     );
+    // Both entries of the table of contents lead to the same bytes.
+    let mut overlapping = bytes.clone();
+    let entries: Vec<usize> = (0..bytes.len() - 4)
+        .filter(|&at| bytes[at..].starts_with(b"PK\x01\x02"))
+        .collect();
+    overlapping.copy_within(entries[0] + 42..entries[0] + 46, entries[1] + 42);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.npz");
+    std::fs::write(&path, overlapping).unwrap();
+    refuses(npz::load(&path), &["x.npz", "lie over one another"]);
 }
 
 #[test]
 fn truncation_at_every_byte_is_an_error() {
     for name in [
         "plain_u8.npy",
+        "four_np1_p0.npy",
+        "four_np2_p1.npy",
         "four_np2_p2.npy",
         "four_np1_p5.npy",
         "mixed_np2_p4.npy",
@@ -295,7 +325,8 @@ fn truncation_at_every_byte_is_an_error() {
 fn what_is_no_npy_file_is_named() {
     refuses(npy::load("no/such/file.npy"), &["no/such/file.npy", "open"]);
     refuses(npy::load(fixture("")), &["not a file"]);
-    refuses(npy::load(fixture("two.npz")), &["two.npz", "zip archive"]);
+    let words = ["two.npz", "zip archive", "npz::Npz"];
+    refuses(npy::load(fixture("two.npz")), &words);
     refuses(
         npy::load(fixture("make_npy.py")),
         &["make_npy.py", "not a .npy file"],
@@ -409,7 +440,20 @@ fn hostile_pickles_are_errors() {
         (b"\x80\x04cnumpy\nndarray\n)R.", "NdArray"),
         (b"\x80\x04cnumpy\nload\n)R.", "numpy.load"),
         (b"\x80\x04N.", "None"),
-        (b"I1\n.", "protocol 0 or 1"),
+        (b"Ione\n.", "\"one\" is no number of 64 bits"),
+        (b"I9223372036854775808\n.", "no number of 64 bits"),
+        (b"L9223372036854775808L\n.", "no number of 64 bits"),
+        (b"Fone\n.", "\"one\" is no number"),
+        (b"F1.5", "truncated"),
+        (b"Vabc", "truncated"),
+        (b"V\\x\n.", "unknown escapes"),
+        (b"Sabc\n.", "unknown escapes"),
+        (b"g0\n.", "nothing is remembered as 0"),
+        (b"g-1\n.", "\"-1\" is no key"),
+        (b"I1\np4294967296\n.", "is no key"),
+        (b"cos\nsystem\n(tR.", "os.system"),
+        (b"(dI1\nI2\ns.", "a dict"),
+        (b"i", "an object of a class"),
         (b"\xff", "no instruction"),
     ] {
         refuses(npy::from_bytes(&with_pickle(program)), &[words]);

@@ -15,7 +15,9 @@ static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 /// The fixtures are at most 6 kB; the rest is the test runner's own.
 const MOST_MEMORY: usize = 32 << 20;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 11] = [
+    "four_np1_p0.npy",
+    "every_byte_p1.npy",
     "four_np1_p2.npy",
     "four_np2_p5.npy",
     "mixed_np1_p3.npy",
@@ -46,6 +48,42 @@ fn try_to_read(bytes: &[u8]) {
     assert!(most < MOST_MEMORY, "{most} bytes were allocated at once");
 }
 
+#[test]
+fn a_string_that_is_used_again_and_again_is_in_memory_once() {
+    let text = "V".to_string() + &"a".repeat(1 << 20) + "\np0\n";
+    let again = "0c_codecs\nencode\n(g0\nVlatin1\ntR".repeat(1 << 12);
+    let mut bytes = read("images_of_one_size.npy")[..128].to_vec();
+    bytes.extend((text + &again + ".").bytes());
+    try_to_read(&bytes);
+}
+
+/// A picture that promises 18,000 × 18,000 grey pixels and holds a few black rows.
+const BOMB: &[u8] =
+    b"\x89PNG\x0d\x0a\x1a\x0a\0\0\0\x0dIHDR\0\0FP\0\0FP\x08\0\0\0\0\xb2\x5c>\x9e\0\0\0xIDA\
+    Tx\xda\xed\xc11\x01\0\0\0\xc2\xa0\xf5Om\x0d\x0f\xa0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+    \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+    \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x80W\
+    \x03\x86\xaf\0\x01\x1a\x93\x0d\xdb\0\0\0\0IEND\xaeB`\x82";
+
+#[test]
+fn a_picture_takes_no_more_than_its_file_can_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let class = folder.path().join("class");
+    std::fs::create_dir(&class).unwrap();
+    for name in ["a.png", "b.png", "c.png"] {
+        std::fs::write(class.join(name), BOMB).unwrap();
+    }
+    let error = nn::data::ImageSet::from_folder(folder.path(), [8, 8]).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("a.png: cannot read the image: "), "{error}");
+    assert!(
+        error.contains("cannot hold the 18000×18000 pixels"),
+        "{error}"
+    );
+    let most = ALLOCATOR.max_allocated();
+    assert!(most < MOST_MEMORY, "{most} bytes were allocated at once");
+}
+
 /// One way to damage a file.
 #[derive(Clone, Debug)]
 enum Damage {
@@ -64,7 +102,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     let byte = || {
         prop_oneof![
             any::<u8>(),
-            select(&b"\x80\x95\x8e\x8d\x96\x94\x93(tleahjqrRb.]}c\xff\x7f\x00"[..])
+            select(&b"\x80\x95\x8e\x8d\x96\x94\x93(tleahjqrRb.]}cILFVSgp\n\\u\xff\x7f\x00"[..])
         ]
     };
     prop_oneof![
@@ -127,7 +165,7 @@ proptest! {
     #[test]
     fn pickles_of_random_instructions(
         program in prop::collection::vec(
-            select(&b"\x80\x04\x95\x8e\x8d\x96\x94\x93((ttlleeaahjqrRRbb.]]}cK\x00\x01\x02NNN\x85\x86\x87012"[..]),
+            select(&b"\x80\x04\x95\x8e\x8d\x96\x94\x93((ttlleeaahjqrRRbb.]]}cK\x00\x01\x02NNN\x85\x86\x87012ILFVSgp\n\n\n"[..]),
             0..400,
         ),
     ) {

@@ -89,7 +89,12 @@ impl Array {
     /// # Errors
     /// Naming the first value that `T` cannot hold.
     pub fn to<T: Element>(&self) -> Result<Tensor<T>> {
-        with_tensor!(self, x => convert(x))
+        self.to_in(&format!("to::<{}>", T::DTYPE))
+    }
+
+    /// [`Array::to`], whose errors name the operation that the caller has called.
+    pub(crate) fn to_in<T: Element>(&self, operation: &str) -> Result<Tensor<T>> {
+        with_tensor!(self, x => convert(x, operation))
     }
 
     /// [`to::<f32>`](Array::to).
@@ -147,7 +152,7 @@ fn run_all(jobs: Vec<Job<'_>>) {
     jobs.into_par_iter().for_each(|job| job());
 }
 
-fn convert<S: Element, T: Element>(from: &Tensor<S>) -> Result<Tensor<T>> {
+fn convert<S: Element, T: Element>(from: &Tensor<S>, operation: &str) -> Result<Tensor<T>> {
     if let Some(same) = (from as &dyn Any).downcast_ref::<Tensor<T>>() {
         return Ok(same.clone());
     }
@@ -157,7 +162,9 @@ fn convert<S: Element, T: Element>(from: &Tensor<S>) -> Result<Tensor<T>> {
         (_, true) => |x| (T::from_f64(x.to_f64()), true),
         (true, false) => |x| {
             let y = T::from_f64(x.to_f64());
-            (y, y.to_f64() == x.to_f64())
+            // 2⁶³ becomes 2⁶³ − 1, which as a float is 2⁶³ again.
+            let fits = y.to_f64() == x.to_f64() && x.to_f64() < -(i64::MIN as f64);
+            (y, fits)
         },
         (false, false) => |x| {
             let y = T::from_i64(x.to_i64());
@@ -189,8 +196,11 @@ fn convert<S: Element, T: Element>(from: &Tensor<S>) -> Result<Tensor<T>> {
     match first_misfit.into_inner() {
         usize::MAX => Ok(converted),
         at => Err(tensor::Error::value(
-            format!("to::<{}>", T::DTYPE),
-            format!("{} holds no {}", T::DTYPE, source[at]),
+            operation,
+            match source[at].to_f64().fract() {
+                0.0 => format!("{} holds no {}", T::DTYPE, source[at]),
+                _ => format!("{} is no whole number", source[at]),
+            },
         )
         .with("element", format!("{:?}", unravel(at, from.shape())))
         .with("array", format!("{} {}", from.dtype(), from.shape()))
@@ -255,10 +265,24 @@ mod tests {
 
         let big = Array::from(Tensor::from_vec(vec![i64::MAX, 1 << 53 | 1], [2]).unwrap());
         assert_eq!(big.to_i64().unwrap().to_vec(), [i64::MAX, 1 << 53 | 1]);
-        for misfit in [f64::NAN, 0.5, 1e300, f64::INFINITY] {
+        let two_to_63 = 9_223_372_036_854_775_808.0;
+        for (misfit, words) in [
+            (f64::NAN, "NaN is no whole number"),
+            (0.5, "0.5 is no whole number"),
+            (f64::INFINITY, "inf is no whole number"),
+            (1e20, "i64 holds no 100000000000000000000"),
+            (two_to_63, "i64 holds no 9223372036854775808"),
+        ] {
             let x = Array::from(Tensor::from_vec(vec![misfit], [1]).unwrap());
-            assert!(x.to_i64().is_err() && x.to_f32().is_ok(), "{misfit}");
+            let error = x.to_i64().unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("to::<i64>: {words}\n")),
+                "{error}"
+            );
+            assert!(x.to_f32().is_ok(), "{misfit}");
         }
+        let least = Array::from(Tensor::from_vec(vec![-two_to_63], [1]).unwrap());
+        assert_eq!(least.to_i64().unwrap().to_vec(), [i64::MIN]);
     }
 
     #[test]

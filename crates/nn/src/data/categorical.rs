@@ -23,7 +23,7 @@ use crate::error::Result;
 /// # Errors
 /// Naming the first label that is no whole number or outside `0..classes`, and its index.
 pub fn to_categorical(labels: impl Into<Array>, classes: usize) -> Result<Tensor<f32>> {
-    let labels = labels.into().to_i64()?;
+    let labels: Tensor<i64> = labels.into().to_in("to_categorical")?;
     let mut shape = labels.shape().to_vec();
     if shape.len() > 1 && shape.last() == Some(&1) {
         shape.pop();

@@ -12,6 +12,18 @@
 //! Images are bytes `[count, height, width, channels]`, and stay bytes until [`Batches`] converts
 //! the few that a step of training needs, on another thread. There [`Augment`] changes them, if
 //! [`Fit::augment`](crate::training::Fit::augment) says so.
+//!
+//! # Memory
+//!
+//! No size that a file claims is believed, so a small file cannot take much memory. At most,
+//! besides the array that comes out,
+//!
+//! | reading | takes |
+//! |---|---|
+//! | a plain `.npy` | some buffers: the bytes that a header promises must be there |
+//! | a pickled `.npy` | 100 times the file, for its objects; arrays that it repeats may come out 64 times as large as the file and 1 MiB |
+//! | an array of an `.npz`, a gzipped IDX file | its unpacked bytes, which are at most 1032 times the packed ones |
+//! | a folder of images | 1 GiB for all that are being decoded, on however many threads; and for one image 33,024 bytes of pixels for each of its file |
 
 mod ahead;
 mod array;

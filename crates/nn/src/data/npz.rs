@@ -1,6 +1,5 @@
 //! NumPy's `.npz` files: arrays by name in a zip archive.
 
-use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
@@ -50,7 +49,7 @@ impl Npz<'static> {
     /// If there is no such file or it is no zip archive.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|error| FileError::io(path, "open", error))?;
+        let (file, _) = crate::files::open(path)?;
         Npz::new(path, Box::new(BufReader::new(file)))
     }
 }
@@ -64,7 +63,15 @@ impl<'a> Npz<'a> {
         Npz::new(Path::new("the given bytes"), Box::new(Cursor::new(bytes)))
     }
 
-    fn new(path: &Path, reader: Box<dyn ReadSeek + 'a>) -> Result<Self> {
+    fn new(path: &Path, mut reader: Box<dyn ReadSeek + 'a>) -> Result<Self> {
+        let mut magic = [0; 6];
+        let is_npy = reader.read_exact(&mut magic).is_ok() && magic == *b"\x93NUMPY";
+        if is_npy {
+            let cause = "not a .npz file but a .npy file, which holds one array";
+            return Err(FileError::new(path, cause)
+                .fix("read it with npy::load")
+                .into());
+        }
         let invalid = |error| {
             FileError::new(path, format!("not a .npz file: {error}"))
                 .fix("write the file with numpy.savez or numpy.savez_compressed")
@@ -159,7 +166,13 @@ impl<'a> Npz<'a> {
 /// # Errors
 /// As [`Npz::open`] and [`Npz::array`].
 pub fn load(path: impl AsRef<Path>) -> Result<Vec<(String, Array)>> {
+    let path = path.as_ref();
     let mut archive = Npz::open(path)?;
+    // Arrays that share their bytes could be any number of times what the file can hold.
+    if archive.archive.has_overlapping_files().unwrap_or(true) {
+        let cause = "the archive is damaged: arrays lie over one another";
+        return Err(FileError::new(path, cause).into());
+    }
     let names = archive.names().to_vec();
     names
         .into_iter()

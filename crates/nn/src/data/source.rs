@@ -1,7 +1,6 @@
 //! Bytes with a place: a file or a slice that knows its name, its length and where it is read.
 
-use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, FileError, Result};
@@ -21,13 +20,8 @@ pub(crate) struct Source<'a> {
 impl<'a> Source<'a> {
     /// Opens an ordinary file.
     pub(crate) fn open(path: &Path) -> Result<Source<'static>> {
-        let failed = |error| FileError::io(path, "open", error);
-        let file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(FileError::new(path, "cannot read: it is not a file").into());
-        }
-        Ok(Source::new(Box::new(file), path, metadata.len()))
+        let (file, length) = crate::files::open(path)?;
+        Ok(Source::new(Box::new(file), path, length))
     }
 
     /// Reads `bytes`; errors call them `name`.
@@ -112,6 +106,26 @@ impl<'a> Source<'a> {
         let mut bytes = vec![0; count as usize];
         self.fill(&mut bytes, what)?;
         Ok(bytes)
+    }
+
+    /// The bytes up to the next line feed, which is passed over; `None` if they are more than
+    /// `most`.
+    pub(crate) fn line(&mut self, most: u64, what: &str) -> Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        let limit = most.saturating_add(1).min(self.remaining());
+        self.reader
+            .by_ref()
+            .take(limit)
+            .read_until(b'\n', &mut line)
+            .map_err(|error| self.io_error(error))?;
+        self.position += line.len() as u64;
+        if line.pop_if(|byte| *byte == b'\n').is_some() {
+            return Ok(Some(line));
+        }
+        if line.len() as u64 > most {
+            return Ok(None);
+        }
+        self.expect(self.remaining() + 1, what).map(|()| None)
     }
 
     /// Goes over `count` bytes without reading them.

@@ -1,17 +1,22 @@
 //! Replacing a file as a whole or not at all.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use super::open::kind;
+use super::temporary;
 use crate::error::FileError;
 
 /// Writes the file at `path` so that it holds either all that `write` wrote, or what it held before.
 ///
 /// The bytes go to a temporary file in the same folder, are forced to the disk, and take the name
-/// `path` in one step; an error, a panic or a power cut in between leaves the old file as it was
-/// and removes the temporary one (after a power cut it stays behind as `.NAME….tmp`). A file that
-/// is replaced keeps its permissions, and a symbolic link goes on pointing where it pointed.
+/// `path` in one step; an error, a panic or a power cut in between leaves the old file as it was.
+/// The temporary file is removed, by the next save into the folder if this program was killed.
+///
+/// A file that is replaced keeps its owner, group and permissions, and a symbolic link goes on
+/// pointing where it points, to a file that may not exist yet. What cannot be kept is not replaced:
+/// read-only files, files with several names (hard links), devices and named pipes are errors.
 ///
 /// ```
 /// use std::io::Write;
@@ -27,30 +32,27 @@ use crate::error::FileError;
 /// ```
 ///
 /// # Errors
-/// If the folder does not exist or cannot be written, if `path` is a folder, if the disk is full,
-/// or if `write` fails.
+/// If the folder does not exist or cannot be written, if `path` names something that is not
+/// replaced, if the disk is full, or if `write` fails.
 pub fn write_atomically(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<(), FileError> {
     let path = path.as_ref();
-    if path.is_dir() {
-        return Err(FileError::new(path, "is a folder, not a file").fix("add a file name"));
-    }
-    let Some(name) = path.file_name() else {
+    let replaced = replaceable(path)?;
+    if path.file_name().is_none() {
         return Err(FileError::new(path, "names no file").fix("add a file name"));
-    };
+    }
     // A link is followed here, because renaming onto it would replace the link itself.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let target = follow_links(path)?;
     let folder = folder_of(&target);
     if !folder.is_dir() {
         let cause = format!("the folder {} does not exist", folder.display());
         return Err(FileError::new(path, cause).fix("create the folder or choose another"));
     }
 
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(name);
-    let temporary = new_temporary(&folder, &prefix).map_err(|source| {
+    temporary::remove_left_overs(&folder);
+    let temporary = temporary::create_in(&folder).map_err(|source| {
         FileError::io(
             path,
             &format!("create a file in {}", folder.display()),
@@ -58,7 +60,11 @@ pub fn write_atomically(
         )
         .fix("choose a folder that you may write to")
     })?;
-    if let Ok(replaced) = fs::metadata(&target) {
+    if let Some(replaced) = replaced {
+        keep_owner(temporary.as_file(), &replaced).map_err(|source| {
+            FileError::io(path, "keep its owner and group", source)
+                .fix("choose another name, or remove the file first")
+        })?;
         temporary
             .as_file()
             .set_permissions(replaced.permissions())
@@ -85,6 +91,56 @@ pub fn write_atomically(
     Ok(())
 }
 
+/// What is known of the file at `path`, if there is one; an error if it must not be replaced.
+fn replaceable(path: &Path) -> Result<Option<Metadata>, FileError> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(FileError::io(path, "write", error)),
+    };
+    if !metadata.is_file() {
+        let cause = format!("is {}, not a file", kind(metadata.file_type()));
+        return Err(FileError::new(path, cause).fix(match metadata.is_dir() {
+            true => "add a file name",
+            false => "choose the name of a file",
+        }));
+    }
+    if metadata.permissions().readonly() {
+        return Err(FileError::new(path, "is read-only").fix("choose another name"));
+    }
+    // Whether one may write into the folder says nothing about the file.
+    if let Err(error) = OpenOptions::new().write(true).open(path) {
+        return Err(FileError::io(path, "write", error).fix("choose another name"));
+    }
+    #[cfg(unix)]
+    {
+        let names = std::os::unix::fs::MetadataExt::nlink(&metadata);
+        if names > 1 {
+            let cause = format!(
+                "is one of {names} names of a file, which would go on holding the old contents under the others"
+            );
+            return Err(
+                FileError::new(path, cause).fix("choose another name, or remove this one first")
+            );
+        }
+    }
+    Ok(Some(metadata))
+}
+
+/// The path that is written when `path` is; nothing needs to be there.
+fn follow_links(path: &Path) -> Result<PathBuf, FileError> {
+    // What Linux follows.
+    const MOST_LINKS: usize = 40;
+    let mut target = path.to_path_buf();
+    for _ in 0..=MOST_LINKS {
+        match fs::read_link(&target) {
+            Ok(next) => target = folder_of(&target).join(next),
+            Err(_) => return Ok(target),
+        }
+    }
+    Err(FileError::new(path, "is a link in a circle").fix("choose another name"))
+}
+
 /// The folder that holds `file`; the current one for a bare name.
 fn folder_of(file: &Path) -> PathBuf {
     match file.parent() {
@@ -93,17 +149,23 @@ fn folder_of(file: &Path) -> PathBuf {
     }
 }
 
-fn new_temporary(folder: &Path, prefix: &std::ffi::OsStr) -> io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(prefix).suffix(".tmp");
-    // Temporary files are private by default, but this one becomes an ordinary file of the user's,
-    // whose mask then applies.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
+/// Gives `file` to the owner and group of `replaced`.
+#[cfg(unix)]
+fn keep_owner(file: &File, replaced: &Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let own = file.metadata()?;
+    // To ask for no change would be refused to ordinary users on some systems.
+    let owner = Some(replaced.uid()).filter(|&owner| owner != own.uid());
+    let group = Some(replaced.gid()).filter(|&group| group != own.gid());
+    match (owner, group) {
+        (None, None) => Ok(()),
+        _ => fchown(file, owner, group),
     }
-    builder.tempfile_in(folder)
+}
+
+#[cfg(not(unix))]
+fn keep_owner(_: &File, _: &Metadata) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(test)]
@@ -213,5 +275,132 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), "new");
         let mode = fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o640);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_dangling_link_creates_the_file_that_it_points_to() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("runs")).unwrap();
+        symlink("runs/latest", at("link")).unwrap();
+        // From here on relative to the folder of the second link.
+        symlink("../model", at("runs/latest")).unwrap();
+        write_atomically(at("link"), |file| file.write_all(b"new")).unwrap();
+        assert_eq!(fs::read_to_string(at("model")).unwrap(), "new");
+        assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+        assert_eq!(names(&at("runs")), ["latest"]);
+
+        symlink("nowhere/model", at("astray")).unwrap();
+        let error = write_atomically(at("astray"), |_| Ok(())).unwrap_err();
+        assert!(error.cause().contains("nowhere does not exist"), "{error}");
+        symlink("circle", at("circle")).unwrap();
+        let error = write_atomically(at("circle"), |_| Ok(())).unwrap_err();
+        assert!(error.cause().starts_with("cannot write: "), "{error}");
+    }
+
+    /// Saving to `path` is refused with these words, and changes nothing.
+    #[cfg(unix)]
+    #[track_caller]
+    fn refuses(path: &Path, words: &str) {
+        let before = fs::symlink_metadata(path).unwrap();
+        let error = write_atomically(path, |file| file.write_all(b"new")).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        use std::os::unix::fs::MetadataExt;
+        let after = fs::symlink_metadata(path).unwrap();
+        assert_eq!(before.ino(), after.ino());
+        assert_eq!(before.mode(), after.mode());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let pipe = at("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        refuses(&pipe, "is a named pipe, not a file");
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        refuses(&at("socket"), "is a socket, not a file");
+        refuses(Path::new("/dev/null"), "is a device, not a file");
+        for (name, target) in [("a", "/dev/full"), ("b", "pipe"), ("c", "/dev/stdin")] {
+            std::os::unix::fs::symlink(target, at(name)).unwrap();
+            if fs::metadata(at(name)).is_ok_and(|found| !found.is_file()) {
+                refuses(&at(name), ", not a file");
+            }
+        }
+        assert_eq!(names(folder.path()), ["a", "b", "c", "pipe", "socket"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn read_only_files_and_files_with_several_names_are_not_replaced() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("protected"), "old").unwrap();
+        fs::set_permissions(at("protected"), fs::Permissions::from_mode(0o444)).unwrap();
+        std::os::unix::fs::symlink("protected", at("link")).unwrap();
+        refuses(&at("protected"), "is read-only");
+        refuses(&at("link"), "is read-only");
+        fs::write(at("one"), "old").unwrap();
+        fs::hard_link(at("one"), at("other")).unwrap();
+        refuses(&at("one"), "is one of 2 names of a file");
+        for name in ["protected", "one", "other"] {
+            assert_eq!(fs::read_to_string(at(name)).unwrap(), "old");
+        }
+        assert_eq!(names(folder.path()), ["link", "one", "other", "protected"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn owner_and_group_are_kept() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "old").unwrap();
+        // Only the superuser can give files away.
+        let given = chown(&path, Some(12345), Some(54321)).is_ok();
+        let before = fs::metadata(&path).unwrap();
+        write_atomically(&path, |file| file.write_all(b"new")).unwrap();
+        let after = fs::metadata(&path).unwrap();
+        assert_eq!((before.uid(), before.gid()), (after.uid(), after.gid()));
+        assert_eq!(given, after.uid() == 12345 && after.gid() == 54321);
+        assert_ne!(before.ino(), after.ino());
+    }
+
+    #[test]
+    fn names_may_be_as_long_as_the_file_system_takes_them() {
+        let folder = tempfile::tempdir().unwrap();
+        for length in [250, 255] {
+            let path = folder.path().join("n".repeat(length));
+            write_atomically(&path, |file| file.write_all(b"x")).unwrap();
+            write_atomically(&path, |file| file.write_all(b"new")).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        }
+        assert_eq!(names(folder.path()).len(), 2);
+        let error = write_atomically(folder.path().join("n".repeat(256)), |_| Ok(())).unwrap_err();
+        assert!(error.cause().starts_with("cannot write: "), "{error}");
+    }
+
+    #[test]
+    fn many_writers_of_one_file_leave_one_of_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::thread::scope(|scope| {
+            for writer in 0..4_u8 {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        write_atomically(path, |file| file.write_all(&[writer; 5000])).unwrap();
+                        let found = fs::read(path).unwrap();
+                        assert_eq!(found, vec![found[0]; 5000]);
+                    }
+                });
+            }
+        });
+        assert_eq!(names(folder.path()), ["file"]);
     }
 }

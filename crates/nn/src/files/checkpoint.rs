@@ -95,7 +95,7 @@ pub fn write_checkpoint<T: Float>(
 /// another element type than `T`.
 pub fn read_checkpoint<T: Float>(path: impl AsRef<Path>) -> Result<Checkpoint<T>, FileError> {
     let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(|error| FileError::io(path, "open", error))?;
+    let bytes = super::read(path)?;
     parse(&bytes).map_err(|problem| {
         let error = FileError::new(path, problem.cause);
         match problem.place {

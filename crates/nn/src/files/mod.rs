@@ -8,7 +8,9 @@ mod h5;
 #[cfg(any(feature = "hdf5", feature = "safetensors"))]
 mod json;
 mod model;
+mod open;
 mod saved;
+mod temporary;
 
 pub use atomic::write_atomically;
 #[cfg(feature = "safetensors")]
@@ -16,4 +18,5 @@ pub use checkpoint::{Checkpoint, read_checkpoint, write_checkpoint};
 #[cfg(feature = "hdf5")]
 pub use h5::{read_h5, write_h5};
 pub use model::{LoadOptions, SaveOptions};
+pub(crate) use open::{open, read};
 pub use saved::{SavedLayer, SavedModel, SavedObject, SavedState, SavedTraining};

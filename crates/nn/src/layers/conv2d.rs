@@ -9,7 +9,8 @@ use crate::error::Result;
 use crate::initializers::Initializer;
 use crate::layer::{ActivationRole, Context, Identity, Layer, LayerOptions, Reach};
 use crate::layers::{
-    ActivationFunction, UNSUPPORTED, identity_from, padding_from, padding_to_value, times,
+    ActivationFunction, UNSUPPORTED, identity_from, image_sizes, padding_from, padding_to_value,
+    times, with_order,
 };
 use crate::parameter::Weights;
 
@@ -195,12 +196,7 @@ impl<T: Float> Layer<T> for Conv2d {
     }
 
     fn build(&self, input: &Shape, weights: &mut Weights<T>) -> Result<Shape> {
-        let &[height, width, channels] = &input[..] else {
-            return Err(Error::shape("conv2d", "the input is not one of images")
-                .with("input", format!("{input}   (without the batch axis)"))
-                .fix("give images as [batch, height, width, channels]")
-                .into());
-        };
+        let sizes @ [height, width, channels] = image_sizes("conv2d", input)?;
         if self.groups == 0 || channels % self.groups != 0 {
             return Err(
                 Error::shape("conv2d", "the channels do not divide into the groups")
@@ -218,7 +214,8 @@ impl<T: Float> Layer<T> for Conv2d {
         ];
         let output = self
             .options()
-            .output_shape(&[1, height, width, channels], &filters)?;
+            .output_shape(&[1, height, width, channels], &filters)
+            .map_err(|error| with_order(error, sizes))?;
         weights.add("kernel", filters, &self.kernel_initializer)?;
         if self.use_bias {
             weights.add("bias", [self.filters], &self.bias_initializer)?;

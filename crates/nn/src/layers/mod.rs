@@ -8,7 +8,7 @@ mod flatten;
 mod pool2d;
 mod rescaling;
 
-use tensor::{Error, Float, Padding};
+use tensor::{Error, Float, Padding, Shape};
 
 use crate::config::{Config, ConfigReader};
 use crate::error::Result;
@@ -76,7 +76,7 @@ fn identity_from(reader: &ConfigReader<'_>) -> Result<crate::Identity> {
 ///
 /// # Errors
 /// If it is not such a shape, or another size is unknown.
-pub(crate) fn shape_after_batch(reader: &ConfigReader<'_>, key: &str) -> Result<tensor::Shape> {
+pub(crate) fn shape_after_batch(reader: &ConfigReader<'_>, key: &str) -> Result<Shape> {
     let value = reader.required(key)?;
     let sizes = value.as_array().and_then(|sizes| {
         let sizes = sizes.iter().skip(1).map(|size| {
@@ -86,7 +86,7 @@ pub(crate) fn shape_after_batch(reader: &ConfigReader<'_>, key: &str) -> Result<
         sizes.collect::<Option<Vec<usize>>>()
     });
     match sizes {
-        Some(sizes) => Ok(tensor::Shape::from(&sizes[..])),
+        Some(sizes) => Ok(Shape::from(&sizes[..])),
         None => Err(reader.unexpected(key, value, "a shape with all sizes known but the batch's")),
     }
 }
@@ -131,6 +131,32 @@ const UNSUPPORTED: [&str; 5] = [
     "kernel_constraint",
     "bias_constraint",
 ];
+
+/// Height, width and channels of a layer's input.
+fn image_sizes(operation: &str, input: &Shape) -> Result<[usize; 3]> {
+    match input[..] {
+        [height, width, channels] => Ok([height, width, channels]),
+        _ => Err(Error::shape(operation, "the input is not one of images")
+            .with("input", format!("{input}   (without the batch axis)"))
+            .fix("give images as [batch, height, width, channels]")
+            .into()),
+    }
+}
+
+/// Adds to an error about the sizes of images what to do if they have their channels first.
+fn with_order(error: Error, [height, width, channels]: [usize; 3]) -> Error {
+    // As low as images have channels, and neither narrow nor of few channels.
+    if !matches!(height, 1 | 3 | 4) || width.min(channels) < 8 {
+        return error;
+    }
+    error.with(
+        "note",
+        format!(
+            "if the {height} are channels and not the height, move them behind height and width: \
+             `x.permute(&[0, 2, 3, 1])`"
+        ),
+    )
+}
 
 /// `3×3`, or `3×5`.
 fn times([height, width]: [usize; 2]) -> String {

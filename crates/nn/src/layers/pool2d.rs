@@ -2,12 +2,14 @@
 
 use autograd::Var;
 use serde_json::json;
-use tensor::{Error, Float, Padding, Pool2dOptions, Shape};
+use tensor::{Float, Padding, Pool2dOptions, Shape};
 
 use crate::config::{Config, ConfigReader, config};
 use crate::error::Result;
 use crate::layer::{Context, Identity, Layer, LayerOptions, Reach};
-use crate::layers::{identity_from, padding_from, padding_to_value, times};
+use crate::layers::{
+    identity_from, image_sizes, padding_from, padding_to_value, times, with_order,
+};
 use crate::parameter::Weights;
 
 /// What both kinds of pooling are made of.
@@ -36,13 +38,9 @@ impl Pool {
     }
 
     fn output(&self, input: &Shape) -> Result<Shape> {
-        let &[height, width, channels] = &input[..] else {
-            return Err(Error::shape("pool2d", "the input is not one of images")
-                .with("input", format!("{input}   (without the batch axis)"))
-                .fix("give images as [batch, height, width, channels]")
-                .into());
-        };
-        let output = self.options().output_shape(&[1, height, width, channels])?;
+        let sizes @ [height, width, channels] = image_sizes("pool2d", input)?;
+        let output = self.options().output_shape(&[1, height, width, channels]);
+        let output = output.map_err(|error| with_order(error, sizes))?;
         Ok(Shape::from(&output[1..]))
     }
 

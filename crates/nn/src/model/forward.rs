@@ -276,14 +276,22 @@ impl<T: Float> Sequential<T> {
         if shape.rank() == expected.rank() + 1 && shape[1..] == expected[..] {
             return Ok(());
         }
-        Err(Error::shape(
+        let error = Error::shape(
             operation,
             "the samples have another shape than the model takes",
         )
         .with("samples", format!("{shape}   (samples first)"))
-        .with("model", format!("{expected}   (one sample)"))
-        .fix("add the axis of samples with `expand_dims(0)` if this is a single one")
-        .into())
+        .with("model", format!("{expected}   (one sample)"));
+        let channels_first = match expected[..] {
+            [height, width, channels] => shape.get(1..) == Some(&[channels, height, width]),
+            _ => false,
+        };
+        Err(error
+            .fix(match channels_first {
+                true => "move the channels behind height and width: `x.permute(&[0, 2, 3, 1])`",
+                false => "add the axis of samples with `expand_dims(0)` if this is a single one",
+            })
+            .into())
     }
 }
 

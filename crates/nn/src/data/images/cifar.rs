@@ -31,8 +31,8 @@ impl ImageSet {
     pub fn from_cifar10(folder: impl AsRef<Path>) -> Result<(Self, Self)> {
         let folder = folder.as_ref();
         let names = folder.join("batches.meta.txt");
-        let classes: Vec<String> = std::fs::read_to_string(&names)
-            .map_err(|error| FileError::io(&names, "read", error))?
+        let classes: Vec<String> = String::from_utf8(crate::files::read(&names)?)
+            .map_err(|error| FileError::new(&names, format!("is no text: {error}")))?
             .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty())

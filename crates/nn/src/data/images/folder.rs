@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use image::imageops::{self, FilterType};
-use image::{ImageReader, RgbImage};
 use rayon::prelude::*;
 use tensor::Tensor;
 
 use super::ImageSet;
+use super::decode::Decoder;
 use crate::error::{FileError, Result};
 
 impl ImageSet {
@@ -18,6 +17,9 @@ impl ImageSet {
     /// triangle filter as wide as the change of size asks for, which is what Pillow calls bilinear,
     /// and without regard to its proportions. Files that begin with a dot or are no images by their
     /// names are passed over.
+    ///
+    /// Pictures that are being decoded take at most 1 GiB together, on however many threads. One
+    /// that would need more, or that promises more pixels than its file can hold, is an error.
     ///
     /// ```no_run
     /// use nn::data::ImageSet;
@@ -65,13 +67,14 @@ impl ImageSet {
             classes.push(name.to_string_lossy().into_owned());
         }
 
+        let decoder = Decoder::new([rows, columns]);
         let mut images = Tensor::<u8>::zeros([files.len(), height, width, 3])?;
         let results: Vec<Result<(), FileError>> = images
             .make_mut()
             .par_chunks_exact_mut(height * width * 3)
             .zip(&files)
             .map(|(out, file)| {
-                let image = decode(file, columns, rows)?;
+                let image = decoder.decode(file)?;
                 out.copy_from_slice(image.as_raw());
                 Ok(())
             })
@@ -108,27 +111,10 @@ fn is_image(path: &Path) -> bool {
     })
 }
 
-fn decode(path: &Path, width: u32, height: u32) -> Result<RgbImage, FileError> {
-    let image = ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
-        .map_err(|error| FileError::io(path, "read the image", error))?
-        .decode()
-        .map_err(|error| {
-            FileError::new(path, format!("cannot read the image: {error}"))
-                .fix("replace or remove the file")
-        })?
-        .into_rgb8();
-    Ok(if image.dimensions() == (width, height) {
-        image
-    } else {
-        imageops::resize(&image, width, height, FilterType::Triangle)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{GrayImage, Luma, Rgb};
+    use image::{GrayImage, Luma, Rgb, RgbImage};
 
     fn folder_of_two() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! Sets of labelled images, and the forms in which they are handed around.
 
 mod cifar;
+mod decode;
 mod folder;
 mod idx;
 

@@ -43,15 +43,16 @@ pub(super) fn read(source: &mut Source<'_>) -> Result<Header> {
         source.array("the header")?
     };
     if magic[..6] != *b"\x93NUMPY" {
-        let found = match &magic {
-            [b'P', b'K', 3, 4, ..] => "a zip archive; read it as .npz",
-            [0x80, 2..=5, ..] => "a bare pickle",
-            _ => "something else",
+        let (found, fix) = match &magic {
+            [b'P', b'K', 3, 4, ..] => (
+                "a zip archive, as .npz files are",
+                "read its arrays with npz::Npz, or write one array with numpy.save",
+            ),
+            [0x80, 2..=5, ..] => ("a bare pickle", "write the file with numpy.save"),
+            _ => ("something else", "write the file with numpy.save"),
         };
-        Err(invalid(
-            source,
-            format!("not a .npy file: it does not begin with \\x93NUMPY but is {found}"),
-        ))?;
+        let cause = format!("not a .npy file: it does not begin with \\x93NUMPY but is {found}");
+        Err(source.error_at(start, cause).fix(fix))?;
     }
     let length_bytes: u64 = if magic[6] == 1 { 2 } else { 4 };
     let mut length = [0; 4];

@@ -88,7 +88,7 @@ pub(super) fn checked<T: Element, const RANK: usize>(
 ///
 /// Such files come from `numpy.save(path, numpy.array([a, b], dtype=object))` and, in NumPy below
 /// 1.24, `numpy.save(path, (a, b))`. NumPy pickles them; the reader here knows the pickles of
-/// arrays, numbers and lists of them, from NumPy 1 and 2 in protocols 2 to 5, and refuses
+/// arrays, numbers and lists of them, from NumPy 1 and 2 in protocols 0 to 5, and refuses
 /// everything else. It runs nothing that a file asks for. An item that is itself a list, or an
 /// object array, of equally shaped items is stacked. A plain array is cut along its first axis.
 ///

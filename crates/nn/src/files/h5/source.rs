@@ -37,7 +37,7 @@ pub(super) fn with_source<R>(
     path: &Path,
     read: impl FnOnce(&Source<'_>) -> Result<R, FileError>,
 ) -> Result<R, FileError> {
-    let bytes = std::fs::read(path).map_err(|error| FileError::io(path, "open", error))?;
+    let bytes = crate::files::read(path)?;
     // Old files carry no checksums, so a damaged one reaches every corner of the HDF5 reader. It
     // returns errors there as far as is known; should it panic instead, that is one more way for
     // it to say that the file is damaged. Nothing of what it worked on outlives the panic.

@@ -20,6 +20,10 @@ enum Node {
     Number(Value),
 }
 
+/// What to do with a file that does not make one array.
+const SEVERAL_ARRAYS: &str = "read several arrays with npy::load_objects; to make one, bring all \
+                              items to one size and type before numpy.save";
+
 /// One open sequence.
 struct Frame {
     items: Handle,
@@ -223,11 +227,15 @@ impl<'s, 'a, 'h> Assembler<'s, 'a, 'h> {
         if appended {
             return Ok(());
         }
+        let fix = match self.place.is_empty() {
+            true => SEVERAL_ARRAYS,
+            false => "convert them to one type with .astype before numpy.save",
+        };
         Err(self
             .source
             .error("items of different types do not make one array")
             .at(place_of(&self.place, &index()))
-            .fix("convert them to one type with .astype before numpy.save")
+            .fix(fix)
             .into())
     }
 
@@ -429,5 +437,8 @@ fn ragged(
              {shape:?}, element {first:?} has shape {expected:?}"
         ))
         .at(place_of(place, index))
-        .fix("bring all items (images) to one size before numpy.save")
+        .fix(match place.is_empty() {
+            true => SEVERAL_ARRAYS,
+            false => "bring all items (images) to one size before numpy.save",
+        })
 }

@@ -161,7 +161,7 @@ impl Latin1 {
                 self.ready = decoded.ok_or_else(|| {
                     source.error_at(
                         source.position(),
-                        "the array's bytes are no latin-1 text, as protocol 2 stores them",
+                        "the array's bytes are no latin-1 text, as protocols 0 to 2 store them",
                     )
                 })?;
                 self.taken = 0;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::text;
 use super::value::{Blob, Content, Global, Handle, Heap, Object, Value};
 use crate::data::source::Source;
 use crate::error::{Error, Result};
@@ -105,6 +106,13 @@ impl<'s, 'a> Machine<'s, 'a> {
                 let value = f64::from_be_bytes(self.array()?);
                 self.push(Value::Float(value))?;
             }
+            // INT, LONG, FLOAT
+            b'I' => self.number(text::int)?,
+            b'L' => self.number(text::long)?,
+            b'F' => self.number(text::float)?,
+            // UNICODE, STRING
+            b'V' => self.escaped(|line| text::unicode(line).map(String::into_bytes))?,
+            b'S' => self.escaped(text::string)?,
             // SHORT_BINUNICODE, SHORT_BINBYTES, SHORT_BINSTRING
             0x8c | b'C' | b'U' => {
                 let [length] = self.array()?;
@@ -171,7 +179,11 @@ impl<'s, 'a> Machine<'s, 'a> {
                 let top = self.top()?;
                 self.push(top)?;
             }
-            // BINPUT, LONG_BINPUT, MEMOIZE
+            // PUT, BINPUT, LONG_BINPUT, MEMOIZE
+            b'p' => {
+                let key = self.key()?;
+                self.remember(key)?;
+            }
             b'q' => {
                 let [key] = self.array()?;
                 self.remember(key.into())?;
@@ -181,7 +193,11 @@ impl<'s, 'a> Machine<'s, 'a> {
                 self.remember(key)?;
             }
             0x94 => self.remember(self.memo.len() as u32)?,
-            // BINGET, LONG_BINGET
+            // GET, BINGET, LONG_BINGET
+            b'g' => {
+                let key = self.key()?;
+                self.recall(key)?;
+            }
             b'h' => {
                 let [key] = self.array()?;
                 self.recall(key.into())?;
@@ -225,7 +241,6 @@ impl<'s, 'a> Machine<'s, 'a> {
             b'P' | b'Q' => "an object outside the file",
             0x97 | 0x98 => "a buffer outside the file",
             0x82..=0x84 => "an entry of the extension registry",
-            b'I' | b'L' | b'F' | b'S' | b'V' | b'g' | b'p' => "pickle protocol 0 or 1",
             _ => {
                 return self.fault(format!(
                     "the pickle is damaged: 0x{instruction:02x} is no instruction"
@@ -381,17 +396,38 @@ impl<'s, 'a> Machine<'s, 'a> {
         }
     }
 
+    /// A line of text that holds a name or a number.
     fn line(&mut self) -> Result<String> {
-        let mut line = Vec::new();
-        loop {
-            match self.array()? {
-                [b'\n'] => return Ok(String::from_utf8_lossy(&line).into_owned()),
-                _ if line.len() as u64 >= INLINE => {
-                    return Err(self.fault("the pickle is damaged: a name is too long"));
-                }
-                [byte] => line.push(byte),
-            }
+        match self.source.line(INLINE, "a line of the pickle")? {
+            Some(line) => Ok(String::from_utf8_lossy(&line).into_owned()),
+            None => Err(self.fault("the pickle is damaged: a name is too long")),
         }
+    }
+
+    /// A line that `parse` makes a number of.
+    fn number(&mut self, parse: impl Fn(&str) -> Option<Value>) -> Result<()> {
+        let line = self.line()?;
+        match parse(&line) {
+            Some(value) => self.push(value),
+            None => Err(self.fault(format!("{line:?} is no number of 64 bits"))),
+        }
+    }
+
+    /// The key of a remembered value.
+    fn key(&mut self) -> Result<u32> {
+        let line = self.line()?;
+        line.parse()
+            .map_err(|_| self.fault(format!("the pickle is damaged: {line:?} is no key")))
+    }
+
+    /// A line that `parse` makes a string of, which may be all bytes of an array.
+    fn escaped(&mut self, parse: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Result<()> {
+        let line = self.source.line(u64::MAX, "a string")?.unwrap_or_default();
+        let bytes = parse(&line)
+            .ok_or_else(|| self.fault("the pickle is damaged: a string has unknown escapes"))?;
+        let content = Content::Inline(bytes.into());
+        let latin1 = false;
+        self.push_object(Object::Blob(Blob { content, latin1 }))
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<()> {

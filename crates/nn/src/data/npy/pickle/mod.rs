@@ -13,6 +13,7 @@ mod assemble;
 mod blob;
 mod machine;
 mod numpy;
+mod text;
 mod value;
 
 use self::assemble::Assembler;

@@ -1,5 +1,7 @@
 //! What the names in a pickle do when they are called: NumPy's side of the protocol.
 
+use std::rc::Rc;
+
 use super::blob::BlobInput;
 use super::machine::Machine;
 use super::value::{ArrayState, Blob, Content, DType, Data, Global, Handle, Object, Value};
@@ -55,7 +57,7 @@ impl Machine<'_, '_> {
                 self.object(Object::Blob(blob))
             }
             (Global::Bytes, &[]) => self.object(Object::Blob(Blob {
-                content: Content::Inline(Box::default()),
+                content: Content::Inline(Rc::default()),
                 latin1: false,
             })),
             (Global::Bytes, &[bytes]) => self.as_blob(bytes).map(|_| bytes),

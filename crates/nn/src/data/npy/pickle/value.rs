@@ -1,5 +1,7 @@
 //! What a pickle of NumPy arrays can be made of.
 
+use std::rc::Rc;
+
 use npyz::TypeStr;
 
 use crate::data::elements::Encoding;
@@ -34,14 +36,15 @@ pub(super) enum Object {
 pub(super) struct Blob {
     pub(super) content: Content,
     /// Whether the content is UTF-8 that stands for one byte per character: how Python 3 writes
-    /// bytes in protocol 2.
+    /// bytes in protocols 0 to 2.
     pub(super) latin1: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Content {
-    /// A short one.
-    Inline(Box<[u8]>),
+    /// A short one, or one that is not in the file as it is. Shared, since a pickle may use it many
+    /// times.
+    Inline(Rc<[u8]>),
     /// A long one stays in the file until it is known what it is for.
     Span { start: u64, length: u64 },
 }
@@ -59,7 +62,7 @@ pub(super) enum Global {
     NdArray,
     /// `numpy.dtype(code, align, copy)`.
     DType,
-    /// `_codecs.encode(text, "latin1")`: bytes, in protocol 2.
+    /// `_codecs.encode(text, "latin1")`: bytes, in protocols 0 to 2.
     Encode,
     /// `bytes()` and `bytearray(bytes)`.
     Bytes,
