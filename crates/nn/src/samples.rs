@@ -334,7 +334,7 @@ impl<T: Float> Targets<T> {
 
 #[cold]
 fn no_class(operation: &str, sample: usize, label: impl Display, classes: usize) -> crate::Error {
-    let message = format!("the label of sample {sample} is {label}, which is no class");
+    let message = format!("the label of sample {sample} is {label:.0}, which is no class");
     Error::value(operation, message)
         .with("classes", format!("0 … {}", classes.saturating_sub(1)))
         .fix("number the classes from 0, and give the last layer one output a class")

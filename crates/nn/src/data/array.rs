@@ -198,7 +198,8 @@ fn convert<S: Element, T: Element>(from: &Tensor<S>, operation: &str) -> Result<
         at => Err(tensor::Error::value(
             operation,
             match source[at].to_f64().fract() {
-                0.0 => format!("{} holds no {}", T::DTYPE, source[at]),
+                // All digits, where the shortest that make this float would be others.
+                0.0 => format!("{} holds no {:.0}", T::DTYPE, source[at]),
                 _ => format!("{} is no whole number", source[at]),
             },
         )
