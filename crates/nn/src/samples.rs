@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::ops::{Div, Range};
 
-use tensor::{DType, Element, Error, Float, Shape, Tensor};
+use tensor::{DType, Element, Error, Float, Shape, Tensor, vec_with_capacity};
 
 use crate::data::{Array, with_tensor};
 use crate::error::Result;
@@ -72,14 +72,18 @@ impl Inputs {
         })
     }
 
-    /// All samples as `T`.
-    pub(crate) fn to_tensor<T: Float>(&self) -> Result<Tensor<T>> {
+    /// All samples as `T`, for `operation`.
+    pub(crate) fn to_tensor<T: Float>(&self, operation: &str) -> Result<Tensor<T>> {
         let values: Tensor<T> = self.array.to()?;
-        Ok(if self.divisor == 1.0 {
-            values
-        } else {
-            values / T::constant(self.divisor)
-        })
+        let divisor = T::constant(self.divisor);
+        if self.divisor == 1.0 {
+            return Ok(values);
+        }
+        if values.is_unique() {
+            // In place.
+            return Ok(values / divisor);
+        }
+        Ok(values.try_map(operation, move |x| x / divisor)?)
     }
 
     /// Makes `batch` the samples that `rows` lists, as `T`; its memory is used again if it can be.
@@ -293,7 +297,7 @@ impl<T: Float> Targets<T> {
         }
         Ok(match self {
             Targets::Values(tensor) => tensor.reshape(output)?,
-            Targets::Labels(tensor) => tensor.cast::<T>().reshape(output)?,
+            Targets::Labels(tensor) => tensor.try_cast::<T>(operation)?.reshape(output)?,
         })
     }
 
@@ -318,15 +322,19 @@ impl<T: Float> Targets<T> {
                 .fix("number the classes from 0, and give the last layer one output a class")
                 .into())
         };
+        let mut labels = vec_with_capacity(operation, self.len())?;
         match self {
             Targets::Values(tensor) => {
-                let labels = tensor.iter().map(T::to_f64);
-                labels.enumerate().map(check).collect()
+                for sample in tensor.iter().map(T::to_f64).enumerate() {
+                    labels.push(check(sample)?);
+                }
             }
             Targets::Labels(tensor) => {
-                let labels = tensor.iter().map(|label| label as f64);
-                labels.enumerate().map(check).collect()
+                for sample in tensor.iter().map(|label| label as f64).enumerate() {
+                    labels.push(check(sample)?);
+                }
             }
         }
+        Ok(labels)
     }
 }

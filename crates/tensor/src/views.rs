@@ -70,6 +70,7 @@ impl<T: Element> Tensor<T> {
         let mut slices = vec![Slice::from(..); axis];
         slices.push(slice.into());
         self.slice(&slices)
+            .map_err(|error| error.in_operation("slice_axis"))
     }
 
     /// The element `index` of an axis, which disappears from the shape.
@@ -254,6 +255,7 @@ impl<T: Element> Tensor<T> {
         let mut shape = Shape::from(&self.shape[..start]);
         shape.push(Shape::from(&self.shape[start..]).elements());
         self.reshape(shape)
+            .map_err(|error| error.in_operation("flatten"))
     }
 
     /// The tensor repeated to `shape` without copying (stride 0), by NumPy's broadcasting rule.

@@ -125,7 +125,11 @@ impl Array {
     }
 
     /// The same values in row-major memory: `self` if it is so already, else a copy.
+    ///
+    /// # Panics
+    /// If memory for the copy cannot be allocated.
     #[must_use]
+    #[track_caller]
     pub fn contiguous(&self) -> Array {
         with_tensor!(self, x => x.contiguous().into())
     }
@@ -165,9 +169,11 @@ fn convert<S: Element, T: Element>(from: &Tensor<S>) -> Result<Tensor<T>> {
         },
     };
     const CHUNK: usize = 1 << 14;
-    let contiguous = from.contiguous();
+    let operation = &format!("to::<{}>", T::DTYPE);
+    let contiguous = from.try_contiguous(operation)?;
     let source = contiguous.as_slice().unwrap_or_default();
-    let mut converted = Tensor::<T>::zeros(from.shape())?;
+    let mut converted =
+        Tensor::<T>::zeros(from.shape()).map_err(|error| error.in_operation(operation))?;
     let first_misfit = AtomicUsize::new(usize::MAX);
     let pieces = converted
         .make_mut()
@@ -188,13 +194,12 @@ fn convert<S: Element, T: Element>(from: &Tensor<S>) -> Result<Tensor<T>> {
     run_all(jobs.collect());
     match first_misfit.into_inner() {
         usize::MAX => Ok(converted),
-        at => Err(tensor::Error::value(
-            format!("to::<{}>", T::DTYPE),
-            format!("{} holds no {}", T::DTYPE, source[at]),
-        )
-        .with("element", format!("{:?}", unravel(at, from.shape())))
-        .with("array", format!("{} {}", from.dtype(), from.shape()))
-        .into()),
+        at => Err(
+            tensor::Error::value(operation, format!("{} holds no {}", T::DTYPE, source[at]))
+                .with("element", format!("{:?}", unravel(at, from.shape())))
+                .with("array", format!("{} {}", from.dtype(), from.shape()))
+                .into(),
+        ),
     }
 }
 

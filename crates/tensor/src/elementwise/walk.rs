@@ -39,7 +39,8 @@ impl<const N: usize> Walk<N> {
                         outer[operand] == steps[operand].wrapping_mul(size as isize)
                     });
                     if follows {
-                        *outer_size *= size;
+                        // Sizes of no elements may have a product that is none.
+                        *outer_size = outer_size.saturating_mul(size);
                         *outer = steps;
                     }
                     follows

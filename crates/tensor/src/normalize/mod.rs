@@ -36,7 +36,9 @@ impl<T: Float> Tensor<T> {
         let axes = axes.into();
         match Layout::of("standardize", self, &axes, None)? {
             Some(layout) => values::normalized("standardize", self, &layout, epsilon, None),
-            None => self.standardized_step_by_step(&axes, epsilon),
+            None => self
+                .standardized_step_by_step(&axes, epsilon)
+                .map_err(|error| error.in_operation("standardize")),
         }
     }
 
@@ -69,7 +71,9 @@ impl<T: Float> Tensor<T> {
                     gradient::gradients(OPERATION, self, gradient, &layout, epsilon, None)?;
                 Ok(dx)
             }
-            None => self.standardize_gradient_step_by_step(gradient, &axes, epsilon),
+            None => self
+                .standardize_gradient_step_by_step(gradient, &axes, epsilon)
+                .map_err(|error| error.in_operation(OPERATION)),
         }
     }
 
@@ -102,10 +106,10 @@ impl<T: Float> Tensor<T> {
             Some(layout) => {
                 values::normalized(OPERATION, self, &layout, epsilon, Some([scale, shift]))
             }
-            None => {
-                let standardized = self.standardized_step_by_step(&axes, epsilon)?;
-                standardized.mul(scale)?.add(shift)
-            }
+            None => self
+                .standardized_step_by_step(&axes, epsilon)
+                .and_then(|standardized| standardized.mul(scale)?.add(shift))
+                .map_err(|error| error.in_operation(OPERATION)),
         }
     }
 
@@ -138,10 +142,21 @@ impl<T: Float> Tensor<T> {
         if let Some(layout) = Layout::of(OPERATION, self, &axes, Some(scale))? {
             return gradient::gradients(OPERATION, self, gradient, &layout, epsilon, Some(scale));
         }
+        self.normalize_gradients_step_by_step(gradient, &axes, epsilon, scale)
+            .map_err(|error| error.in_operation(OPERATION))
+    }
+
+    fn normalize_gradients_step_by_step(
+        &self,
+        gradient: &Tensor<T>,
+        axes: &Axes,
+        epsilon: f64,
+        scale: &Tensor<T>,
+    ) -> Result<[Tensor<T>; 3]> {
         let scaled = gradient.mul(scale)?;
-        let standardized = self.standardized_step_by_step(&axes, epsilon)?;
+        let standardized = self.standardized_step_by_step(axes, epsilon)?;
         Ok([
-            self.standardize_gradient_step_by_step(&scaled, &axes, epsilon)?,
+            self.standardize_gradient_step_by_step(&scaled, axes, epsilon)?,
             gradient
                 .mul(&standardized)?
                 .sum_to_shape(scale.shape.clone())?,
@@ -174,7 +189,9 @@ impl<T: Float> Tensor<T> {
     fn inverse_deviation(&self, axes: Axes, epsilon: f64) -> Result<Tensor<T>> {
         let epsilon = T::constant(epsilon);
         let variance = self.var(axes, 0)?;
-        Ok(variance.map(move |variance| T::ONE / (variance + epsilon).sqrt()))
+        variance.try_map("standardize", move |variance| {
+            T::ONE / (variance + epsilon).sqrt()
+        })
     }
 
     fn same_shape(&self, operation: &str, other: &Tensor<T>) -> Result<()> {
