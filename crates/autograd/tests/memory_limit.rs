@@ -6,7 +6,7 @@
 use std::alloc::System;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use autograd::{CrossEntropy, Result, Tape, Var};
+use autograd::{CrossEntropy, Result, Var};
 use cap::Cap;
 use tensor::{
     Conv2dOptions, ErrorKind, Pad, Pool2dOptions, SparseMatrix, Tensor, set_memory_limit,
@@ -19,9 +19,7 @@ const LIMIT: usize = 1 << 26;
 const MANY: usize = 1 << 40;
 
 fn repeated(value: f64, shape: &[usize]) -> Var<f64> {
-    // On a tape, as inputs of a training would be.
-    let value = Tensor::scalar(value).broadcast_to(shape).unwrap();
-    Tape::new().variable(value).detach()
+    Var::from(Tensor::scalar(value).broadcast_to(shape).unwrap())
 }
 
 type Call<'a> = (&'static str, Box<dyn Fn() -> Result<()> + 'a>);

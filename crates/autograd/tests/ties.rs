@@ -15,7 +15,7 @@ fn gradient(x: &Tensor<f64>, f: impl Fn(&Var<f64>) -> Result<Var<f64>>) -> Tenso
 
 /// The windows of `new` along `old` pixels: `⌊i old / new⌋ .. ⌈(i + 1) old / new⌉`.
 fn windows(old: usize, new: usize) -> Vec<std::ops::Range<usize>> {
-    let window = |i| i * old / new..((i + 1) * old).div_ceil(new);
+    let window = |i: usize| i * old / new..((i + 1) * old).div_ceil(new);
     (0..new).map(window).collect()
 }
 

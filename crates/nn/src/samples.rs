@@ -312,7 +312,7 @@ impl<T: Float> Targets<T> {
                 .fix("give labels as [samples]; one-hot rows belong to `CategoricalCrossentropy`")
                 .into());
         }
-        let check = |(sample, label): (usize, f64)| {
+        let check = |(sample, label): (usize, f64)| -> Result<usize> {
             if label.fract() == 0.0 && label >= 0.0 && label < classes as f64 {
                 return Ok(label as usize);
             }

@@ -12,7 +12,7 @@ fn repeated<T: Element>(value: T, shape: &[usize]) -> Tensor<T> {
     Tensor::scalar(value).broadcast_to(shape).unwrap()
 }
 
-fn model(loss: impl nn::Loss<f32> + 'static) -> Sequential {
+fn model(loss: impl Loss<f32> + 'static) -> Sequential {
     let mut model = Sequential::new();
     model.add(Dense::new(1).input_shape(&[2]));
     model

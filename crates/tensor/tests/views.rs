@@ -80,7 +80,7 @@ fn take(x: &Tensor<i32>, list: &List, step: &Step) -> Option<(tensor::Result<Ten
         Step::Permute(number) => {
             let mut order: Vec<usize> = (0..rank).collect();
             order.rotate_left(some_axis(*number)?);
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 order.swap(0, rank - 1);
             }
             let sizes: Vec<usize> = order.iter().map(|&axis| shape[axis]).collect();
@@ -177,7 +177,8 @@ fn take(x: &Tensor<i32>, list: &List, step: &Step) -> Option<(tensor::Result<Ten
         Step::Merge(axis) => {
             let axis = axis.checked_rem(rank.saturating_sub(1))?;
             let mut sizes = shape.clone();
-            sizes[axis] *= sizes.remove(axis + 1);
+            let inner = sizes.remove(axis + 1);
+            sizes[axis] *= inner;
             reshaped(x, list, sizes)
         }
         Step::Split(axis, part) => {
@@ -245,7 +246,7 @@ proptest! {
         prop_assert_eq!(x.add(&x).unwrap().to_vec(), doubled.clone());
         prop_assert_eq!(x.sum(..).unwrap().item().unwrap(), elements.iter().sum::<i32>());
         let joined = Tensor::stack(&[&x, &x], 0).unwrap().to_vec();
-        prop_assert_eq!(joined, [&elements[..], elements].concat());
+        prop_assert_eq!(joined, elements.repeat(2));
         let mut written = x.clone();
         written.make_mut().iter_mut().for_each(|x| *x *= 2);
         prop_assert_eq!(written.to_vec(), doubled);
