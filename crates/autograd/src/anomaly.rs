@@ -48,6 +48,18 @@ pub(crate) fn check_value<T: Float>(
     *first = Some(error);
 }
 
+/// Refuses to differentiate what is not finite, as a variable may be that no operation made.
+pub(crate) fn check_output<T: Float>(output: &Var<T>) -> Result<()> {
+    let Some((place, bad)) = first_bad(output.value()) else {
+        return Ok(());
+    };
+    Err(
+        gradient_error("backward", format!("the value at {place:?} is {bad}"))
+            .with("output", output.description())
+            .with("shape", output.shape()),
+    )
+}
+
 /// Refuses a gradient that is not finite.
 pub(crate) fn check_gradient<T: Float>(
     operation: &str,

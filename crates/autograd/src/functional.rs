@@ -102,6 +102,13 @@ pub fn vjp<T: Float, R: Outcome<T>>(
     cotangent: &Var<T>,
 ) -> Result<(Var<T>, Var<T>)> {
     let run = Run::new(&f, x)?;
+    if cotangent.shape() != run.y.shape() {
+        return Err(
+            gradient_error("vjp", "the cotangent has another shape than the value")
+                .with("value", run.y.shape())
+                .with("cotangent", cotangent.shape()),
+        );
+    }
     let gradient = run.pull(cotangent)?;
     Ok((run.y, gradient))
 }

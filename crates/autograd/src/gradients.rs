@@ -9,14 +9,18 @@ use crate::var::{Var, gradient_error};
 pub struct Gradients<T: Float = f32> {
     /// If it moves, so do the places.
     tape: Tape<T>,
-    /// By falling place, the order in which a pass finds them.
-    by_node: Vec<(NodeId, Var<T>)>,
+    /// By falling place, the order in which a pass finds them; `None` for those that were taken.
+    by_node: Vec<(NodeId, Option<Var<T>>)>,
 }
 
 impl<T: Float> Gradients<T> {
     /// `by_node` comes by falling place.
     pub(crate) fn new(tape: Tape<T>, by_node: Vec<(NodeId, Var<T>)>) -> Self {
-        Gradients { tape, by_node }
+        let some = |(id, gradient)| (id, Some(gradient));
+        Gradients {
+            tape,
+            by_node: by_node.into_iter().map(some).collect(),
+        }
     }
 
     /// Where the gradient of node `id` is, or would be.
@@ -37,7 +41,10 @@ impl<T: Float> Gradients<T> {
     /// # Errors
     /// If the output does not depend on `var`, naming it; never a silent zero.
     pub fn of(&self, var: &Var<T>) -> Result<&Tensor<T>> {
-        self.get(var).map(Var::value).ok_or_else(|| unmet(var))
+        match self.get(var) {
+            Some(gradient) => Ok(gradient.value()),
+            None => Err(self.missing("Gradients::of", var)),
+        }
     }
 
     /// The gradient with respect to `var` as a value that can be differentiated again, if the
@@ -46,12 +53,34 @@ impl<T: Float> Gradients<T> {
     /// # Errors
     /// If the output does not depend on `var`.
     pub fn var(&self, var: &Var<T>) -> Result<Var<T>> {
-        self.get(var).cloned().ok_or_else(|| unmet(var))
+        match self.get(var) {
+            Some(gradient) => Ok(gradient.clone()),
+            None => Err(self.missing("Gradients::var", var)),
+        }
     }
 
-    /// The gradient with respect to `var`, or `None` if the output does not depend on it.
+    /// The gradient with respect to `var`, or `None` if the output does not depend on it, or it was
+    /// taken.
     pub fn get(&self, var: &Var<T>) -> Option<&Var<T>> {
-        self.position(var).map(|position| &self.by_node[position].1)
+        self.by_node[self.position(var)?].1.as_ref()
+    }
+
+    /// Why there is no gradient with respect to `var`.
+    #[cold]
+    fn missing(&self, operation: &str, var: &Var<T>) -> tensor::Error {
+        let error = match (var.tape(), self.position(var)) {
+            (_, Some(_)) => gradient_error(operation, "the gradient was taken before")
+                .fix("keep what `take` returned, or read the gradient by `of` before"),
+            (Some(tape), _) if !tape.is_same(&self.tape) => {
+                let message = "the value lies on another tape than the output";
+                gradient_error(operation, message)
+                    .fix("ask for a value of the tape that the reverse pass ran over")
+            }
+            _ => return unmet(operation, var),
+        };
+        error
+            .with("value", var.description())
+            .with("shape", var.shape())
     }
 
     /// Adds the gradients of another reverse pass over the same tape, as for a loss that is the
@@ -85,7 +114,10 @@ impl<T: Float> Gradients<T> {
             match self.find(id) {
                 Ok(position) => {
                     let own = &mut self.by_node[position].1;
-                    *own = own.add(gradient)?;
+                    *own = match (own.take(), gradient) {
+                        (Some(own), Some(gradient)) => Some(own.add(gradient)?),
+                        (own, other) => own.or_else(|| other.clone()),
+                    };
                 }
                 Err(position) => self.by_node.insert(position, (id, gradient.clone())),
             }
@@ -98,15 +130,19 @@ impl<T: Float> Gradients<T> {
     /// # Errors
     /// If the output does not depend on `var`, or its gradient was taken before.
     pub fn take(&mut self, var: &Var<T>) -> Result<Tensor<T>> {
-        let position = self.position(var).ok_or_else(|| unmet(var))?;
-        Ok(self.by_node.remove(position).1.into_value())
+        let position = self.position(var);
+        let taken = position.and_then(|position| self.by_node[position].1.take());
+        match taken {
+            Some(gradient) => Ok(gradient.into_value()),
+            None => Err(self.missing("Gradients::take", var)),
+        }
     }
 }
 
 #[cold]
-pub(crate) fn unmet<T: Float>(var: &Var<T>) -> tensor::Error {
+pub(crate) fn unmet<T: Float>(operation: &str, var: &Var<T>) -> tensor::Error {
     gradient_error(
-        "gradient",
+        operation,
         "there is no gradient: the output does not depend on the value",
     )
     .with("value", var.description())

@@ -1,5 +1,6 @@
 //! The one trait that an operation implements.
 
+use std::cell::Cell;
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -190,6 +191,30 @@ impl<T: Float> Recorded<T> {
     }
 }
 
+thread_local! {
+    /// Where the function was called whose operations run at the moment, if it is made of several.
+    static COMPOSED_AT: Cell<Option<&'static Location<'static>>> = const { Cell::new(None) };
+}
+
+/// Restores the place also when the body panics.
+struct Restore(Option<&'static Location<'static>>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        COMPOSED_AT.set(self.0);
+    }
+}
+
+/// Runs `body`, the operations that the function `operation` is made of. They are recorded at the
+/// line that called the function, and their errors name the function.
+#[track_caller]
+pub(crate) fn composed<R>(operation: &str, body: impl FnOnce() -> Result<R>) -> Result<R> {
+    let outer = COMPOSED_AT.get();
+    COMPOSED_AT.set(outer.or(Some(Location::caller())));
+    let _restore = Restore(outer);
+    body().map_err(|error| error.in_operation(operation))
+}
+
 /// [`Op::apply`], outside the trait so that no implementation can change it.
 fn apply<T: Float, O: Op<T>>(
     mut op: O,
@@ -208,7 +233,8 @@ fn apply<T: Float, O: Op<T>>(
     let _span = trace::is_on().then(|| trace::begin(op.name(), None, SpanKind::Operation));
     let value = match op.forward(Inputs { vars: inputs }) {
         Ok(value) => value,
-        Err(error) => return Err(error.in_operation(op.name())),
+        Err(error) if error.operation().is_empty() => return Err(error.in_operation(op.name())),
+        Err(error) => return Err(error),
     };
     if trace::is_on() {
         let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
@@ -229,7 +255,10 @@ fn apply_rule<T: Float>(
     let _span = trace::is_on().then(|| trace::begin(rule.name(), None, SpanKind::Operation));
     let value = match rule.compute(inputs) {
         Ok(value) => value,
-        Err(error) => return Err(error.in_operation(rule.name())),
+        Err(error) if error.operation().is_empty() => {
+            return Err(error.in_operation(rule.name()));
+        }
+        Err(error) => return Err(error),
     };
     if trace::is_on() {
         let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
@@ -250,6 +279,7 @@ fn record<T: Float>(
     let Some(tape) = tape else {
         return Var::constant(value);
     };
+    let location = COMPOSED_AT.get().unwrap_or(location);
     let op = op();
     if tape.0.detect_anomalies.get() {
         crate::anomaly::check_value(tape, op.name(), inputs, &value, location);

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use smallvec::SmallVec;
 use tensor::{Error, Factored, Float, Result, Shape, Tensor};
 
+use crate::anomaly::check_output;
 use crate::backward::{Backward, Slot};
 use crate::gradients::{Gradients, unmet};
 use crate::joining::UNNUMBERED;
@@ -134,6 +135,9 @@ impl<'a, T: Float> Reverse<'a, T> {
             );
         };
         tape.check()?;
+        if tape.0.detect_anomalies.get() {
+            check_output(self.output)?;
+        }
         let mut pass = Pass::new(tape, last, self)?;
         let first = Contribution {
             gradient: self.first_gradient()?,
@@ -203,7 +207,7 @@ impl<'a, T: Float> Pass<'a, T> {
         if let Some(vars) = &reverse.targets {
             let ids = vars.iter().map(|var| match (var.tape(), var.id()) {
                 (Some(other), Some(id)) if other.is_same(tape) => Ok(id),
-                _ => Err(unmet(var)),
+                _ => Err(unmet("backward", var)),
             });
             targets = Some(ids.collect::<Result<Vec<NodeId>>>()?);
         }

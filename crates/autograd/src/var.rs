@@ -224,6 +224,17 @@ impl<T: Float> fmt::Debug for Var<T> {
     }
 }
 
+/// A variable whose functions of one operand return errors where those of [`Var`] panic: for
+/// functions that are made of them and return a `Result`.
+pub(crate) struct Checked<'a, T: Float>(pub(crate) &'a Var<T>);
+
+impl<T: Float> Var<T> {
+    /// The functions of one operand, with errors instead of panics.
+    pub(crate) fn checked(&self) -> Checked<'_, T> {
+        Checked(self)
+    }
+}
+
 /// What happens to operations on tracked values on this thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Recording {

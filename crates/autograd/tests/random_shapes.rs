@@ -84,6 +84,133 @@ fn padding([top, bottom, left, right]: [usize; 4]) -> Padding {
     }
 }
 
+/// An equation over the letters `a` to `d`, and the shapes of its operands: axes may have no
+/// elements, letters may repeat within an operand, and where they do not, be broadcast from 1.
+#[derive(Debug)]
+struct Contraction {
+    sizes: [usize; 4],
+    operands: Vec<Vec<usize>>,
+    shapes: Vec<Vec<usize>>,
+    result: Vec<usize>,
+}
+
+fn contraction() -> impl Strategy<Value = Contraction> {
+    (
+        [0_usize..4, 0_usize..4, 1_usize..4, 1_usize..4],
+        vec(vec((0_usize..4, 0_usize..6), 0..4), 1..4),
+        Just(vec![0, 1, 2, 3]).prop_shuffle(),
+        0_usize..5,
+    )
+        .prop_map(|(sizes, operands, mut result, named)| {
+            let letters = |axes: &Vec<(usize, usize)>| axes.iter().map(|axis| axis.0).collect();
+            let letters: Vec<Vec<usize>> = operands.iter().map(letters).collect();
+            let shape = |axes: &Vec<(usize, usize)>| {
+                let once = |letter| axes.iter().filter(|axis| axis.0 == letter).count() == 1;
+                let size = |&(letter, chance): &(usize, usize)| match chance {
+                    0 if once(letter) => 1,
+                    _ => sizes[letter],
+                };
+                axes.iter().map(size).collect()
+            };
+            let shapes: Vec<Vec<usize>> = operands.iter().map(shape).collect();
+            result.retain(|letter| letters.iter().flatten().any(|other| other == letter));
+            result.truncate(named);
+            // A letter that is 1 everywhere is 1.
+            let size = |letter: usize| {
+                let axes = letters
+                    .iter()
+                    .zip(&shapes)
+                    .flat_map(|(l, s)| l.iter().zip(s));
+                let mut own = axes.filter(|axis| *axis.0 == letter).map(|axis| *axis.1);
+                own.find(|&size| size != 1).unwrap_or(1)
+            };
+            Contraction {
+                sizes: [0, 1, 2, 3].map(size),
+                operands: letters,
+                shapes,
+                result,
+            }
+        })
+}
+
+impl Contraction {
+    fn equation(&self) -> String {
+        let term = |letters: &Vec<usize>| -> String {
+            letters
+                .iter()
+                .map(|&l| char::from(b'a' + l as u8))
+                .collect()
+        };
+        let terms: Vec<String> = self.operands.iter().map(term).collect();
+        format!("{}->{}", terms.join(","), term(&self.result))
+    }
+
+    /// The definition: products of elements for all values of all letters, added up.
+    fn by_loops(&self, inputs: &[Tensor<f64>]) -> Tensor<f64> {
+        let shape: Vec<usize> = self
+            .result
+            .iter()
+            .map(|&letter| self.sizes[letter])
+            .collect();
+        let mut sums = vec![0.0; shape.iter().product()];
+        let [a, b, c, d] = self.sizes;
+        for at in 0..a * b * c * d {
+            let at = [at / (b * c * d), at / (c * d) % b, at / d % c, at % d];
+            let factor = |(x, letters): (&Tensor<f64>, &Vec<usize>)| {
+                let index: Vec<usize> = (letters.iter().zip(&x.shape()[..]))
+                    .map(|(&letter, &size)| if size == 1 { 0 } else { at[letter] })
+                    .collect();
+                x.get(&index).unwrap()
+            };
+            let product: f64 = inputs.iter().zip(&self.operands).map(factor).product();
+            let place = (self.result.iter().zip(&shape))
+                .fold(0, |place, (&letter, &size)| place * size + at[letter]);
+            sums[place] += product;
+        }
+        Tensor::from_vec(sums, shape).unwrap()
+    }
+}
+
+#[test]
+fn einsum_of_axes_without_elements() {
+    let ones = |shape: &[usize]| Var::from(Tensor::<f64>::ones(shape).unwrap());
+    let cases: [(&str, &[&[usize]], &[usize]); 3] = [
+        ("ij,jk->ik", &[&[0, 3], &[3, 2]], &[0, 2]),
+        ("i,j->ij", &[&[0], &[2]], &[0, 2]),
+        (
+            "j,jkl,klj->kjl",
+            &[&[0], &[0, 0, 1], &[0, 1, 0]],
+            &[0, 0, 1],
+        ),
+    ];
+    for (equation, shapes, expected) in cases {
+        let operands: Vec<_> = shapes.iter().map(|shape| ones(shape)).collect();
+        let y = Var::einsum(equation, &operands.iter().collect::<Vec<_>>()).unwrap();
+        assert_eq!(y.shape()[..], *expected, "{equation}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn einsum_adds_up_products(contraction in contraction()) {
+        let inputs: Vec<_> = (0..)
+            .zip(&contraction.shapes)
+            .map(|(i, shape)| values(shape, i))
+            .collect();
+        let operands: Vec<_> = inputs.iter().map(Var::from).collect();
+        let operands: Vec<_> = operands.iter().collect();
+        let y = Var::einsum(&contraction.equation(), &operands);
+        let y = y.map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let expected = contraction.by_loops(&inputs);
+        prop_assert_eq!(y.shape(), expected.shape());
+        for (a, b) in y.value().iter().zip(expected.iter()) {
+            prop_assert!((a - b).abs() <= 1e-12 * b.abs(), "{} {}", a, b);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -138,6 +265,13 @@ proptest! {
         a.extend([m, k]);
         b.extend([k, n]);
         check(&[&a, &b], |x| x[0].matmul(&x[1]))?;
+    }
+
+    #[test]
+    fn contractions(contraction in contraction()) {
+        let shapes: Vec<&[usize]> = contraction.shapes.iter().map(|shape| &shape[..]).collect();
+        let equation = contraction.equation();
+        check(&shapes, |x| Var::einsum(&equation, &x.iter().collect::<Vec<_>>()))?;
     }
 
     #[test]

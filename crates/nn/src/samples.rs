@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt::Display;
 use std::ops::{Div, Range};
 
-use tensor::{DType, Element, Error, Float, Shape, Tensor};
+use tensor::{DType, Element, Error, Float, Shape, Tensor, vec_with_capacity};
 
 use crate::data::{Array, with_tensor};
 use crate::error::Result;
@@ -73,14 +73,18 @@ impl Inputs {
         })
     }
 
-    /// All samples as `T`.
-    pub(crate) fn to_tensor<T: Float>(&self) -> Result<Tensor<T>> {
+    /// All samples as `T`, for `operation`.
+    pub(crate) fn to_tensor<T: Float>(&self, operation: &str) -> Result<Tensor<T>> {
         let values: Tensor<T> = self.array.to()?;
-        Ok(if self.divisor == 1.0 {
-            values
-        } else {
-            values / T::constant(self.divisor)
-        })
+        let divisor = T::constant(self.divisor);
+        if self.divisor == 1.0 {
+            return Ok(values);
+        }
+        if values.is_unique() {
+            // In place.
+            return Ok(values / divisor);
+        }
+        Ok(values.try_map(operation, move |x| x / divisor)?)
     }
 
     /// Makes `batch` the samples that `rows` lists, as `T`; its memory is used again if it can be.
@@ -294,7 +298,7 @@ impl<T: Float> Targets<T> {
         }
         Ok(match self {
             Targets::Values(tensor) => tensor.reshape(output)?,
-            Targets::Labels(tensor) => tensor.cast::<T>().reshape(output)?,
+            Targets::Labels(tensor) => tensor.try_cast::<T>(operation)?.reshape(output)?,
         })
     }
 
@@ -310,25 +314,26 @@ impl<T: Float> Targets<T> {
                 .into());
         }
         let known = |label: i64| usize::try_from(label).ok().filter(|&label| label < classes);
+        let mut labels = vec_with_capacity(operation, self.len())?;
         match self {
             Targets::Labels(tensor) => {
-                let labels = tensor.iter().enumerate().map(|(sample, label)| {
-                    known(label).ok_or_else(|| no_class(operation, sample, label, classes))
-                });
-                labels.collect()
+                for (sample, label) in tensor.iter().enumerate() {
+                    let class = known(label);
+                    labels.push(class.ok_or_else(|| no_class(operation, sample, label, classes))?);
+                }
             }
             Targets::Values(tensor) => {
-                let labels = tensor.iter().map(T::to_f64).enumerate();
-                let labels = labels.map(|(sample, label)| {
+                for (sample, label) in tensor.iter().map(T::to_f64).enumerate() {
                     if label.fract() != 0.0 {
                         return Err(no_whole_number(operation, sample, label));
                     }
                     // What is too large for an integer becomes the largest, which is no class.
-                    known(label as i64).ok_or_else(|| no_class(operation, sample, label, classes))
-                });
-                labels.collect()
+                    let class = known(label as i64);
+                    labels.push(class.ok_or_else(|| no_class(operation, sample, label, classes))?);
+                }
             }
         }
+        Ok(labels)
     }
 }
 

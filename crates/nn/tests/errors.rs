@@ -385,6 +385,17 @@ fn configurations_from_elsewhere_are_refused_by_name() {
 }
 
 #[test]
+fn layers_of_no_filters_are_not_built() {
+    let mut model = Sequential::<f32>::new();
+    model.add(Conv2d::new(0, [3, 3]).input_shape(&[8, 8, 1]));
+    let error = model.build().unwrap_err().to_string();
+    assert!(
+        error.starts_with("conv2d: there is nothing to convolve"),
+        "{error}"
+    );
+}
+
+#[test]
 fn gradients_that_do_not_fit_change_nothing() {
     let mut model = classifier();
     assert_text(

@@ -50,9 +50,14 @@ impl<T: Element> Tensor<T> {
     /// # Errors
     /// If the shape is too large for memory.
     pub fn zeros(shape: impl Into<Shape>) -> Result<Self> {
+        Self::zeros_as("zeros", shape)
+    }
+
+    /// [`Tensor::zeros`], with errors of `operation`.
+    pub(crate) fn zeros_as(operation: &str, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
-        let len = shape.checked_elements("zeros", size_of::<T>())?;
-        Ok(Self::from_buffer(Buffer::zeroed("zeros", len)?, shape))
+        let len = shape.checked_elements(operation, size_of::<T>())?;
+        Ok(Self::from_buffer(Buffer::zeroed(operation, len)?, shape))
     }
 
     /// The element at each index, in row-major order: `out[i, j, …] = value([i, j, …])`.
@@ -100,15 +105,23 @@ impl<T: Element> Tensor<T> {
     #[must_use]
     #[track_caller]
     pub fn cast<U: Element>(&self) -> Tensor<U> {
+        self.try_cast("cast")
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`Tensor::cast`], with an error of `operation` instead of a panic.
+    ///
+    /// # Errors
+    /// If memory for the result cannot be allocated.
+    pub fn try_cast<U: Element>(&self, operation: &str) -> Result<Tensor<U>> {
         use crate::element::DType::{Bool, F32, F64, I32, I64, U8};
         // Through f64 every type but i64 is exact; through i64 every integer is.
-        let converted = match (T::DTYPE, U::DTYPE) {
+        match (T::DTYPE, U::DTYPE) {
             (I64 | I32 | U8 | Bool, I64 | I32 | U8 | Bool) => {
-                unary("cast", self, |x| U::from_i64(x.to_i64()))
+                unary(operation, self, |x| U::from_i64(x.to_i64()))
             }
-            (F32 | F64, _) | (_, F32 | F64) => unary("cast", self, |x| U::from_f64(x.to_f64())),
-        };
-        converted.unwrap_or_else(|error| panic!("{error}"))
+            (F32 | F64, _) | (_, F32 | F64) => unary(operation, self, |x| U::from_f64(x.to_f64())),
+        }
     }
 }
 
@@ -118,7 +131,7 @@ impl<T: Number> Tensor<T> {
     /// # Errors
     /// If the shape is too large for memory.
     pub fn ones(shape: impl Into<Shape>) -> Result<Self> {
-        Self::full(shape, T::ONE)
+        Self::build("ones", shape, |out| out.fill(T::ONE))
     }
 
     /// The `size × size` identity matrix.
@@ -126,7 +139,7 @@ impl<T: Number> Tensor<T> {
     /// # Errors
     /// If it is too large for memory.
     pub fn eye(size: usize) -> Result<Self> {
-        let mut out = Self::zeros([size, size])?;
+        let mut out = Self::zeros_as("eye", [size, size])?;
         for element in out.make_mut().iter_mut().step_by(size.saturating_add(1)) {
             *element = T::ONE;
         }

@@ -117,13 +117,19 @@ impl Error {
         self
     }
 
-    /// Names the operation if the error was made where its name was not known.
+    /// Names the operation that was called, where a part of it found the mistake.
+    ///
+    /// ```
+    /// use tensor::Tensor;
+    /// let x = Tensor::<f32>::zeros([2, 3])?;
+    /// let halves = x.reshape([4]).map_err(|error| error.in_operation("halves"));
+    /// assert!(halves.unwrap_err().to_string().starts_with("halves: "));
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
     #[cold]
     #[must_use]
     pub fn in_operation(mut self, operation: &str) -> Self {
-        if self.0.operation.is_empty() {
-            self.0.operation = operation.to_string();
-        }
+        self.0.operation = operation.to_string();
         self
     }
 
@@ -136,6 +142,11 @@ impl Error {
     pub fn operation(&self) -> &str {
         &self.0.operation
     }
+}
+
+/// Runs `body`, of which the function `operation` is made: its errors name the function.
+pub(crate) fn named<R>(operation: &str, body: impl FnOnce() -> Result<R>) -> Result<R> {
+    body().map_err(|error| error.in_operation(operation))
 }
 
 impl fmt::Display for Error {

@@ -92,7 +92,10 @@ impl<T: Float> Factored<T> {
     pub fn into_tensor(self) -> Result<Tensor<T>> {
         match self.0 {
             Parts::Whole(tensor) => Ok(tensor),
-            Parts::Product(product) => product.left.matmul(&product.right),
+            Parts::Product(product) => product
+                .left
+                .matmul(&product.right)
+                .map_err(|error| error.in_operation("Factored::into_tensor")),
         }
     }
 
@@ -169,7 +172,7 @@ impl<'a, T: Float> Rows<'a, T> {
 
 #[cold]
 fn unfit<T: Float>(left: &Tensor<T>, right: &Tensor<T>) -> Error {
-    Error::shape("product", "the factors do not fit together")
+    Error::shape("Factored::product", "the factors do not fit together")
         .with("left", &left.shape)
         .with("right", &right.shape)
         .fix("they must be [m, k] and [k, n]")

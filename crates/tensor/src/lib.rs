@@ -40,7 +40,7 @@ pub use conv::{
 };
 pub use element::{DType, Element, Number};
 #[doc(hidden)]
-pub use elementwise::catalogue::slopes;
+pub use elementwise::catalogue::{slopes, values};
 pub use error::{Error, ErrorKind, Result};
 pub use factored::Factored;
 pub use float::Float;
@@ -53,5 +53,8 @@ pub use shape::{Axes, Shape, keepdims};
 pub use simd::Level;
 pub use slice::Slice;
 pub use sparse::SparseMatrix;
-pub use storage::{MemoryStatistics, memory_statistics, release_cached_memory};
+pub use storage::{
+    MemoryStatistics, memory_limit, memory_statistics, release_cached_memory, set_memory_limit,
+    vec_with_capacity,
+};
 pub use tensor::{Elements, Tensor};

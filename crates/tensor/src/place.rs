@@ -24,7 +24,7 @@ impl<T: Element> Tensor<T> {
     /// As [`Tensor::slice`] on a tensor of `shape`; if what the slices take has not the shape of
     /// `self`; if `shape` is too large for memory.
     pub fn place(&self, shape: impl Into<Shape>, slices: &[Slice]) -> Result<Tensor<T>> {
-        let mut out = Tensor::zeros(shape)?;
+        let mut out = Tensor::zeros_as("place", shape)?;
         let target = out
             .slice(slices)
             .map_err(|error| error.in_operation("place"))?;

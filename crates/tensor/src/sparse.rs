@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::parallel::{BLOCK, Par};
 use crate::simd::{Level, vectorize};
+use crate::storage::{reserve, vec_with_capacity};
 use crate::tensor::Tensor;
 
 /// A matrix of which only some numbers are held, row by row ("compressed sparse rows"): the others
@@ -31,6 +32,8 @@ struct Rows<T> {
     entries: Vec<(usize, T)>,
 }
 
+const FROM_ROWS: &str = "SparseMatrix::from_rows";
+
 impl<T: Float> SparseMatrix<T> {
     /// The matrix with these numbers in each row, each with its column; of several in the same column
     /// the sum counts.
@@ -42,19 +45,19 @@ impl<T: Float> SparseMatrix<T> {
         R: IntoIterator<Item = (usize, T)>,
     {
         let count = rows.len();
-        let mut starts = room(count.saturating_add(1))?;
-        let mut entries = room(count)?;
+        let mut starts = vec_with_capacity(FROM_ROWS, count.saturating_add(1))?;
+        let mut entries = vec_with_capacity(FROM_ROWS, count)?;
         starts.push(0);
         for (row, numbers) in rows.enumerate() {
             for (column, number) in numbers {
                 if column >= columns {
                     let message = "a row has a number beyond the last column";
-                    return Err(Error::index("SparseMatrix::from_rows", message)
+                    return Err(Error::index(FROM_ROWS, message)
                         .with("row", row)
                         .with("column", column)
                         .with("columns", columns));
                 }
-                reserve(&mut entries, 1)?;
+                reserve(FROM_ROWS, &mut entries, 1)?;
                 entries.push((column, number));
             }
             starts.push(entries.len());
@@ -105,7 +108,8 @@ impl<T: Float> SparseMatrix<T> {
     /// # Errors
     /// If memory is short.
     pub fn transposed(&self) -> Result<Self> {
-        let mut starts = room(self.columns().saturating_add(1))?;
+        const OPERATION: &str = "SparseMatrix::transposed";
+        let mut starts = vec_with_capacity(OPERATION, self.columns().saturating_add(1))?;
         starts.resize(self.columns() + 1, 0);
         for (column, _) in &self.0.entries {
             starts[column + 1] += 1;
@@ -113,9 +117,9 @@ impl<T: Float> SparseMatrix<T> {
         for column in 0..self.columns() {
             starts[column + 1] += starts[column];
         }
-        let mut entries = room(self.0.entries.len())?;
+        let mut entries = vec_with_capacity(OPERATION, self.0.entries.len())?;
         entries.resize(self.0.entries.len(), (0, T::ZERO));
-        let mut next: Vec<usize> = room(starts.len())?;
+        let mut next: Vec<usize> = vec_with_capacity(OPERATION, starts.len())?;
         next.extend_from_slice(&starts);
         for row in 0..self.rows() {
             for &(column, number) in self.row(row) {
@@ -129,23 +133,6 @@ impl<T: Float> SparseMatrix<T> {
             entries,
         })))
     }
-}
-
-/// An empty list with room for `count`.
-fn room<A>(count: usize) -> Result<Vec<A>> {
-    let mut list = Vec::new();
-    reserve(&mut list, count)?;
-    Ok(list)
-}
-
-fn reserve<A>(list: &mut Vec<A>, count: usize) -> Result<()> {
-    list.try_reserve(count).map_err(|_| {
-        Error::size(
-            "SparseMatrix",
-            "memory for the matrix could not be allocated",
-        )
-        .with("entries", count)
-    })
 }
 
 impl<T: Float> Tensor<T> {

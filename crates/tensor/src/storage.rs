@@ -6,6 +6,7 @@
 //! value, so old contents are unspecified but sound.
 
 mod kept;
+mod limit;
 mod pool;
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
@@ -15,9 +16,12 @@ use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::element::Element;
-use crate::error::{Error, Result};
+use crate::error::Result;
 pub(crate) use kept::Kept;
-use pool::Pool;
+pub(crate) use limit::reserve;
+use limit::too_large;
+pub use limit::{memory_limit, set_memory_limit, vec_with_capacity};
+use pool::{Pool, Taken};
 
 /// Eight-byte words inside a buffer: numbers and other tiny tensors need no memory elsewhere.
 const INLINE_WORDS: usize = 2;
@@ -98,25 +102,24 @@ impl<T: Element> Buffer<T> {
             }
             return Ok((Self::over(Memory::Inline([0; INLINE_WORDS]), len), true));
         }
-        let too_large = || {
-            Error::size(operation, "memory for the result could not be allocated")
+        let requested = len.checked_mul(size_of::<T>());
+        let short = || {
+            too_large(operation, requested)
                 .with("elements", len)
                 .with("element type", T::DTYPE)
         };
-        let requested = len.checked_mul(size_of::<T>()).ok_or_else(too_large)?;
-        if requested > isize::MAX as usize / 2 {
-            return Err(too_large());
-        }
-        let bytes = size_class(requested);
+        let fits = |&bytes: &usize| bytes <= isize::MAX as usize / 2;
+        let bytes = size_class(requested.filter(fits).ok_or_else(short)?);
         let (start, bytes, fresh) = match pool().take(bytes) {
-            Some((start, bytes)) => (start, bytes, false),
-            None => {
+            Taken::Released(start, bytes) => (start, bytes, false),
+            Taken::Room => {
                 let Some(start) = fresh_zeros(bytes) else {
                     pool().give_up(bytes);
-                    return Err(too_large());
+                    return Err(short());
                 };
                 (start, bytes, true)
             }
+            Taken::Nothing => return Err(short()),
         };
         let start = start.cast();
         Ok((Self::over(Memory::Pool { start, bytes }, len), fresh))
@@ -266,10 +269,14 @@ fn lock() -> MutexGuard<'static, Pool> {
 }
 
 impl PoolHandle {
-    fn take(&self, bytes: usize) -> Option<(NonNull<u8>, usize)> {
-        (bytes >= SMALLEST_POOLED)
-            .then(|| lock().take(bytes))
-            .flatten()
+    fn take(&self, bytes: usize) -> Taken {
+        match bytes < SMALLEST_POOLED {
+            true => Taken::Room,
+            false => {
+                let limit = memory_limit();
+                lock().take(bytes, limit)
+            }
+        }
     }
 
     fn give_up(&self, bytes: usize) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::element::{DType, Element};
 use crate::error::{Error, Result};
 use crate::shape::{Shape, Strides, few};
-use crate::storage::Buffer;
+use crate::storage::{Buffer, vec_with_capacity};
 
 /// An n-dimensional array of `T`, or a view of one.
 ///
@@ -102,7 +102,7 @@ impl<T: Element> Tensor<T> {
         &self.strides
     }
 
-    /// Whether the elements lie in memory in row-major order without gaps.
+    /// Whether the elements lie in memory in row-major order without gaps, as no elements do.
     pub fn is_contiguous(&self) -> bool {
         let mut expected = 1isize;
         for (&size, &stride) in self.shape.iter().zip(&self.strides).rev() {
@@ -137,8 +137,19 @@ impl<T: Element> Tensor<T> {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// [`Tensor::contiguous`], with an error of `operation` where memory is short.
-    pub(crate) fn try_contiguous(&self, operation: &str) -> Result<Tensor<T>> {
+    /// [`Tensor::contiguous`], with an error of `operation` instead of a panic.
+    ///
+    /// ```
+    /// use tensor::Tensor;
+    /// let view = Tensor::scalar(1.0).broadcast_to([1 << 50])?;
+    /// let error = view.try_contiguous("copy").unwrap_err();
+    /// assert_eq!(error.operation(), "copy");
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If memory for the copy of a view cannot be allocated.
+    pub fn try_contiguous(&self, operation: &str) -> Result<Tensor<T>> {
         if self.is_contiguous() {
             Ok(self.clone())
         } else {
@@ -154,11 +165,26 @@ impl<T: Element> Tensor<T> {
     /// assert_eq!(x.t().to_vec(), [1, 3, 2, 4]);
     /// # Ok::<(), tensor::Error>(())
     /// ```
+    ///
+    /// # Panics
+    /// If memory for them cannot be allocated.
+    #[track_caller]
     pub fn to_vec(&self) -> Vec<T> {
+        self.try_to_vec("to_vec")
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`Tensor::to_vec`], with an error of `operation` instead of a panic.
+    ///
+    /// # Errors
+    /// If memory for the elements cannot be allocated.
+    pub fn try_to_vec(&self, operation: &str) -> Result<Vec<T>> {
+        let mut elements = vec_with_capacity(operation, self.len())?;
         match self.as_slice() {
-            Some(slice) => slice.to_vec(),
-            None => self.iter().collect(),
+            Some(slice) => elements.extend_from_slice(slice),
+            None => elements.extend(self.iter()),
         }
+        Ok(elements)
     }
 
     /// The only element of a tensor with one element.
@@ -181,7 +207,7 @@ impl<T: Element> Tensor<T> {
     /// # Errors
     /// If the index has a wrong number of axes or lies outside.
     pub fn get(&self, index: &[usize]) -> Result<T> {
-        Ok(self.storage.as_slice()[self.position(index)?])
+        Ok(self.storage.as_slice()[self.position("get", index)?])
     }
 
     /// The elements for writing, in row-major order; copies them first if the tensor is a
@@ -205,8 +231,11 @@ impl<T: Element> Tensor<T> {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// [`Tensor::make_mut`], with an error of `operation` where memory is short.
-    pub(crate) fn try_make_mut(&mut self, operation: &str) -> Result<&mut [T]> {
+    /// [`Tensor::make_mut`], with an error of `operation` instead of a panic.
+    ///
+    /// # Errors
+    /// If memory for the copy cannot be allocated; the tensor is then what it was.
+    pub fn try_make_mut(&mut self, operation: &str) -> Result<&mut [T]> {
         if !self.is_unique() {
             *self = self.copied(operation)?;
         }
@@ -241,12 +270,12 @@ impl<T: Element> Tensor<T> {
         }
     }
 
-    fn position(&self, index: &[usize]) -> Result<usize> {
+    fn position(&self, operation: &str, index: &[usize]) -> Result<usize> {
         let fits =
             index.len() == self.rank() && index.iter().zip(&self.shape[..]).all(|(i, n)| i < n);
         if !fits {
             return Err(
-                Error::index("index", format!("{index:?} is outside the tensor"))
+                Error::index(operation, format!("{index:?} is outside the tensor"))
                     .with("shape", &self.shape)
                     .fix("give one number per axis, each below its size"),
             );
@@ -263,7 +292,7 @@ impl<T: Element, const N: usize> Index<[usize; N]> for Tensor<T> {
     type Output = T;
     #[track_caller]
     fn index(&self, index: [usize; N]) -> &T {
-        match self.position(&index) {
+        match self.position("index", &index) {
             Ok(position) => &self.storage.as_slice()[position],
             Err(error) => panic!("{error}"),
         }
@@ -274,7 +303,7 @@ impl<T: Element, const N: usize> IndexMut<[usize; N]> for Tensor<T> {
     #[track_caller]
     fn index_mut(&mut self, index: [usize; N]) -> &mut T {
         self.make_mut();
-        match self.position(&index) {
+        match self.position("index", &index) {
             Ok(position) => {
                 let offset = self.offset;
                 &mut self.make_mut()[position - offset]

@@ -70,6 +70,7 @@ impl<T: Element> Tensor<T> {
         let mut slices = vec![Slice::from(..); axis];
         slices.push(slice.into());
         self.slice(&slices)
+            .map_err(|error| error.in_operation("slice_axis"))
     }
 
     /// The element `index` of an axis, which disappears from the shape.
@@ -258,6 +259,7 @@ impl<T: Element> Tensor<T> {
         let merged = Shape::from(&self.shape[start..]);
         shape.push(merged.checked_elements("flatten", 1)?);
         self.reshape(shape)
+            .map_err(|error| error.in_operation("flatten"))
     }
 
     /// The tensor repeated to `shape` without copying (stride 0), by NumPy's broadcasting rule.

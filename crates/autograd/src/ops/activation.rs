@@ -7,7 +7,7 @@ use crate::backward::{Backward, InputGradients};
 use crate::op::{Inputs, Op, Rule};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
-use crate::var::{Var, unwrap};
+use crate::var::{Checked, Var, unwrap};
 
 impl<T: Float> Var<T> {
     /// The rectifier `max(x, 0)`; NaN stays NaN. Derivative: 1 above 0, 0 at 0 and below. Saves
@@ -15,7 +15,7 @@ impl<T: Float> Var<T> {
     #[must_use]
     #[track_caller]
     pub fn relu(&self) -> Var<T> {
-        unwrap(const { &Relu }.apply(&[self]))
+        unwrap(self.checked().relu())
     }
 
     /// `x` above 0, `slope · x` below. Derivative: 1 above 0, `slope` at 0 and below.
@@ -35,6 +35,13 @@ impl<T: Float> Var<T> {
     }
 }
 
+impl<T: Float> Checked<'_, T> {
+    #[track_caller]
+    pub(crate) fn relu(self) -> Result<Var<T>> {
+        const { &Relu }.apply(&[self.0])
+    }
+}
+
 struct Relu;
 
 impl<T: Float> Rule<T> for Relu {
@@ -42,7 +49,9 @@ impl<T: Float> Rule<T> for Relu {
         "relu"
     }
     fn compute(&self, inputs: &[&Var<T>]) -> Result<Tensor<T>> {
-        Ok(inputs[0].value().relu())
+        let x = inputs[0].value();
+        // `x < 0` is false for NaN, so NaN passes through.
+        x.try_map("relu", |x| if x < T::ZERO { T::ZERO } else { x })
     }
     fn saves(&self) -> Saves {
         Saves::OUTPUT
@@ -104,7 +113,10 @@ impl<T: Float> Op<T> for LeakyRelu {
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x] = inputs.exactly()?;
         let slope = T::constant(self.slope);
-        Ok(x.map(move |x| if x > T::ZERO { x } else { slope * x }))
+        x.try_map(
+            "leaky_relu",
+            move |x| if x > T::ZERO { x } else { slope * x },
+        )
     }
     fn saves(&self) -> Saves {
         Saves::INPUTS
@@ -113,9 +125,11 @@ impl<T: Float> Op<T> for LeakyRelu {
         let slope = T::constant(self.slope);
         at.gradients().of(0, || {
             let x = at.input(0)?;
-            let steps = x
-                .value()
-                .map(move |x| if x > T::ZERO { T::ONE } else { slope });
+            let steps =
+                x.value().try_map(
+                    "leaky_relu",
+                    move |x| if x > T::ZERO { T::ONE } else { slope },
+                )?;
             dy.mul(&Var::constant(steps))
         })
     }
@@ -132,7 +146,10 @@ impl<T: Float> Op<T> for Elu {
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x] = inputs.exactly()?;
         let alpha = T::constant(self.alpha);
-        Ok(x.map(move |x| if x > T::ZERO { x } else { alpha * x.exp_m1() }))
+        x.try_map(
+            "elu",
+            move |x| if x > T::ZERO { x } else { alpha * x.exp_m1() },
+        )
     }
     fn saves(&self) -> Saves {
         Saves::INPUTS

@@ -7,7 +7,7 @@ use crate::op::{Inputs, Op, Rule};
 use crate::ops::Rule2;
 use crate::samples::OpEntry;
 use crate::saves::Saves;
-use crate::var::Var;
+use crate::var::{Checked, Var, unwrap};
 
 /// Broadcasting arithmetic. The gradient of an operand that was broadcast is summed back to its
 /// shape.
@@ -47,7 +47,7 @@ impl<T: Float> Var<T> {
                 vjp: |at, dy| {
                     at.gradients()
                         .of(0, || at.unbroadcast(0, dy.clone()))?
-                        .of(1, || at.unbroadcast(1, dy.neg()))
+                        .of(1, || at.unbroadcast(1, dy.checked().neg()?))
                 },
             }
         }
@@ -105,14 +105,26 @@ impl<T: Float> Var<T> {
     #[must_use]
     #[track_caller]
     pub fn scale(&self, factor: f64) -> Var<T> {
-        crate::var::unwrap(Scale { factor }.apply(&[self]))
+        unwrap(self.checked().scale(factor))
     }
 
     /// `self + term` with one number for all elements. Derivative: 1.
     #[must_use]
     #[track_caller]
     pub fn shift(&self, term: f64) -> Var<T> {
-        crate::var::unwrap(Shift { term }.apply(&[self]))
+        unwrap(self.checked().shift(term))
+    }
+}
+
+impl<T: Float> Checked<'_, T> {
+    #[track_caller]
+    pub(crate) fn scale(self, factor: f64) -> Result<Var<T>> {
+        Scale { factor }.apply(&[self.0])
+    }
+
+    #[track_caller]
+    pub(crate) fn shift(self, term: f64) -> Result<Var<T>> {
+        Shift { term }.apply(&[self.0])
     }
 }
 
@@ -127,13 +139,14 @@ impl<T: Float> Op<T> for Scale {
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x] = inputs.exactly()?;
-        Ok(x * T::constant(self.factor))
+        let factor = T::constant(self.factor);
+        x.try_map("scale", move |x| x * factor)
     }
     fn saves(&self) -> Saves {
         Saves::NOTHING
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
-        at.gradients().of(0, || Ok(dy.scale(self.factor)))
+        at.gradients().of(0, || dy.checked().scale(self.factor))
     }
 }
 
@@ -148,7 +161,8 @@ impl<T: Float> Op<T> for Shift {
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x] = inputs.exactly()?;
-        Ok(x + T::constant(self.term))
+        let term = T::constant(self.term);
+        x.try_map("shift", move |x| x + term)
     }
     fn saves(&self) -> Saves {
         Saves::NOTHING

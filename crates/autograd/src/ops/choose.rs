@@ -3,7 +3,7 @@
 use tensor::{Error, Float, Result, Tensor};
 
 use crate::backward::{Backward, InputGradients};
-use crate::op::{Inputs, Op};
+use crate::op::{Inputs, Op, composed};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
 use crate::var::Var;
@@ -80,8 +80,11 @@ impl<T: Float> Var<T> {
     /// If there are fewer than two axes.
     #[track_caller]
     pub fn triu(&self, diagonal: isize) -> Result<Var<T>> {
-        let lower = self.positions("triu", |row, column| column.saturating_sub(row) < diagonal)?;
-        self.masked_fill(&lower, T::ZERO)
+        composed("triu", || {
+            let lower =
+                self.positions("triu", |row, column| column.saturating_sub(row) < diagonal)?;
+            self.masked_fill(&lower, T::ZERO)
+        })
     }
 
     /// The lower triangle of each matrix: elements above diagonal `diagonal` are 0. Derivative:
@@ -91,8 +94,11 @@ impl<T: Float> Var<T> {
     /// If there are fewer than two axes.
     #[track_caller]
     pub fn tril(&self, diagonal: isize) -> Result<Var<T>> {
-        let upper = self.positions("tril", |row, column| column.saturating_sub(row) > diagonal)?;
-        self.masked_fill(&upper, T::ZERO)
+        composed("tril", || {
+            let upper =
+                self.positions("tril", |row, column| column.saturating_sub(row) > diagonal)?;
+            self.masked_fill(&upper, T::ZERO)
+        })
     }
 
     /// Where `holds(row, column)` in a matrix of the last two axes.

@@ -9,7 +9,7 @@ use super::activation::relu_gradient;
 use super::conv_gradient::{FilterGradient, InputGradient, gradients, pooled_gradients};
 use super::pool::Pooling;
 use crate::backward::{Backward, InputGradients};
-use crate::op::{Inputs, Op};
+use crate::op::{Inputs, Op, composed};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
 use crate::var::{Var, keeps_nothing};
@@ -44,11 +44,13 @@ impl<T: Float> Var<T> {
         relu: bool,
         options: &Conv2dOptions,
     ) -> Result<Var<T>> {
-        Conv2dBias {
-            options: *options,
-            relu,
-        }
-        .apply(&[self, filters, bias])
+        composed("conv2d_bias", || {
+            Conv2dBias {
+                options: *options,
+                relu,
+            }
+            .apply(&[self, filters, bias])
+        })
     }
 
     /// `max_pool2d(max(conv2d(x, filters) + bias, 0))`: three layers that keep the images, the
@@ -65,14 +67,16 @@ impl<T: Float> Var<T> {
         options: &Conv2dOptions,
         pool: &Pool2dOptions,
     ) -> Result<Var<T>> {
-        let inputs = [self, filters, bias];
-        Conv2dPool {
-            options: *options,
-            pool: *pool,
-            keeps: !keeps_nothing(&inputs),
-            indices: None,
-        }
-        .apply(&inputs)
+        composed("conv2d_bias_relu_max_pool2d", || {
+            let inputs = [self, filters, bias];
+            Conv2dPool {
+                options: *options,
+                pool: *pool,
+                keeps: !keeps_nothing(&inputs),
+                indices: None,
+            }
+            .apply(&inputs)
+        })
     }
 
     /// The gradient of [`Var::conv2d`] with respect to its input of shape `input`; `self` is the
@@ -144,12 +148,14 @@ impl<T: Float> Var<T> {
         size: [usize; 2],
         options: &Conv2dOptions,
     ) -> Result<Var<T>> {
-        let channels = match filters.shape()[..] {
-            [_, _, per_group, _] => per_group.saturating_mul(options.group_count()),
-            _ => 0,
-        };
-        let batch = self.shape().first().copied().unwrap_or(0);
-        self.conv2d_input_gradient(filters, &[batch, size[0], size[1], channels], options)
+        composed("conv_transpose2d", || {
+            let channels = match filters.shape()[..] {
+                [_, _, per_group, _] => per_group.saturating_mul(options.group_count()),
+                _ => 0,
+            };
+            let batch = self.shape().first().copied().unwrap_or(0);
+            self.conv2d_input_gradient(filters, &[batch, size[0], size[1], channels], options)
+        })
     }
 
     /// The one-dimensional convolution of `[batch, length, channels in]` with filters
@@ -160,16 +166,18 @@ impl<T: Float> Var<T> {
     /// As [`Var::conv2d`].
     #[track_caller]
     pub fn conv1d(&self, filters: &Var<T>, options: &Conv2dOptions) -> Result<Var<T>> {
-        if self.rank() != 3 || filters.rank() != 3 {
-            return Err(
-                tensor::Error::shape("conv1d", "input and filters must have 3 axes")
-                    .with("input", self.shape())
-                    .with("filters", filters.shape()),
-            );
-        }
-        self.expand_dims(1)?
-            .conv2d(&filters.expand_dims(0)?, options)?
-            .squeeze(1)
+        composed("conv1d", || {
+            if self.rank() != 3 || filters.rank() != 3 {
+                return Err(
+                    tensor::Error::shape("conv1d", "input and filters must have 3 axes")
+                        .with("input", self.shape())
+                        .with("filters", filters.shape()),
+                );
+            }
+            self.expand_dims(1)?
+                .conv2d(&filters.expand_dims(0)?, options)?
+                .squeeze(1)
+        })
     }
 }
 

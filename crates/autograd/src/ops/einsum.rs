@@ -1,9 +1,11 @@
 //! Einstein summation by permutations, sums and matrix products.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use tensor::{Error, Float, Result, Shape, Slice};
 
+use crate::op::composed;
 use crate::samples::OpEntry;
 use crate::var::Var;
 
@@ -28,41 +30,35 @@ impl<T: Float> Var<T> {
     /// two sizes, or names a letter in the result that no operand has, or twice.
     #[track_caller]
     pub fn einsum(equation: &str, operands: &[&Var<T>]) -> Result<Var<T>> {
-        let wrong = |message: String| {
-            let mut error = Error::shape("einsum", message).with("equation", equation);
-            for operand in operands {
-                error = error.with("operand", operand.shape());
-            }
-            error
-        };
-        let equation = Equation::parse(equation, operands).map_err(wrong)?;
-        let sizes = equation.sizes(operands).map_err(wrong)?;
-        let mut rest = operands.iter().zip(equation.operands).map(|(x, labels)| {
-            let x = Labelled {
-                value: (*x).clone(),
-                labels,
+        composed("einsum", || {
+            let wrong = |message: String| {
+                let mut error = Error::shape("einsum", message).with("equation", equation);
+                for operand in operands {
+                    error = error.with("operand", operand.shape());
+                }
+                error
             };
-            x.diagonal()?.broadcast(&sizes)
-        });
-        let Some(first) = rest.next() else {
-            return Err(wrong("there are no operands".to_string()));
-        };
-        let rest = rest.collect::<Result<Vec<_>>>()?;
-        let mut product = first?;
-        for (i, next) in rest.iter().enumerate() {
-            let later = rest[i + 1..].iter().flat_map(|x| &x.labels);
-            let needed: Vec<Label> = equation.result.iter().chain(later).copied().collect();
-            product = product.times(next, &needed)?;
-        }
-        product.only(&equation.result)?.ordered(&equation.result)
+            let equation = Equation::parse(equation, operands).map_err(wrong)?;
+            let sizes = equation.sizes(operands).map_err(wrong)?;
+            equation.product(operands, &sizes)
+        })
     }
 }
 
 /// A letter, or an axis of `...` counted from its end.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Label {
     Dots(usize),
     Letter(char),
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Label::Dots(from_end) => write!(f, "axis −{} of `...`", from_end + 1),
+            Label::Letter(letter) => write!(f, "`{letter}`"),
+        }
+    }
 }
 
 /// The labels of each operand and of the result.
@@ -115,10 +111,10 @@ impl Equation {
         };
         for (i, label) in result.iter().enumerate() {
             if !counts.contains_key(label) {
-                return Err(format!("no operand has the axis {label:?} of the result"));
+                return Err(format!("the result has {label}, which no operand has"));
             }
             if result[..i].contains(label) {
-                return Err(format!("the result names {label:?} twice"));
+                return Err(format!("the result names {label} twice"));
             }
         }
         Ok(Equation { operands, result })
@@ -133,11 +129,35 @@ impl Equation {
                 if *known == 1 {
                     *known = size;
                 } else if size != 1 && size != *known {
-                    return Err(format!("{label:?} has the sizes {known} and {size}"));
+                    return Err(format!("{label} has the sizes {known} and {size}"));
                 }
             }
         }
         Ok(sizes)
+    }
+
+    /// The operands multiplied one after the other, each label summed over as soon as nothing
+    /// later has it.
+    fn product<T: Float>(
+        &self,
+        operands: &[&Var<T>],
+        sizes: &BTreeMap<Label, usize>,
+    ) -> Result<Var<T>> {
+        let mut product: Option<Labelled<T>> = None;
+        for (i, (value, labels)) in operands.iter().zip(&self.operands).enumerate() {
+            let (value, labels) = ((*value).clone(), labels.clone());
+            let next = Labelled { value, labels }.diagonal()?.broadcast(sizes)?;
+            let later = self.operands[i + 1..].iter().flatten();
+            let needed: Vec<Label> = self.result.iter().chain(later).copied().collect();
+            product = Some(match product {
+                None => next,
+                Some(product) => product.times(&next, &needed)?,
+            });
+        }
+        let Some(product) = product else {
+            return Err(Error::value("einsum", "there are no operands"));
+        };
+        product.only(&self.result)?.ordered(&self.result)
     }
 }
 
@@ -252,9 +272,12 @@ impl<T: Float> Labelled<T> {
         self.value.permute(&order)
     }
 
-    fn size(&self, label: Label) -> usize {
-        let axis = self.labels.iter().position(|own| *own == label);
-        axis.map_or(1, |axis| self.value.shape()[axis])
+    /// The sizes of these labels, which must be its own.
+    fn sizes(&self, labels: &[Label]) -> Shape {
+        let positions = labels
+            .iter()
+            .filter_map(|label| self.labels.iter().position(|own| own == label));
+        positions.map(|axis| self.value.shape()[axis]).collect()
     }
 
     /// The product of both, summed over what is not needed: one batched matrix product.
@@ -281,9 +304,8 @@ impl<T: Float> Labelled<T> {
         let rows: Vec<Label> = left.labels.iter().filter(|l| !shared(l)).copied().collect();
         let own = right.labels.iter().filter(|l| !left.labels.contains(l));
         let columns: Vec<Label> = own.copied().collect();
-        let count = |x: &Self, labels: &[Label]| -> usize {
-            labels.iter().map(|&label| x.size(label)).product()
-        };
+        // Of no elements the sizes may have a product that is none.
+        let count = |x: &Self, labels: &[Label]| x.sizes(labels).elements();
         let (b, m) = (count(&left, &batch), count(&left, &rows));
         let (k, n) = (count(&left, &contracted), count(&right, &columns));
         let a = left.ordered(&[&batch[..], &rows, &contracted].concat())?;
@@ -293,14 +315,14 @@ impl<T: Float> Labelled<T> {
         } else {
             a.reshape([b, m, k])?.matmul(&c.reshape([b, k, n])?)?
         };
-        let labels = [batch, rows, columns].concat();
-        let shape: Shape = labels
+        let sizes = [left.sizes(&batch), left.sizes(&rows), right.sizes(&columns)];
+        let shape: Shape = sizes
             .iter()
-            .map(|&label| left.size(label).max(right.size(label)))
+            .flat_map(|sizes| sizes.iter().copied())
             .collect();
         Ok(Labelled {
             value: product.reshape(shape)?,
-            labels,
+            labels: [batch, rows, columns].concat(),
         })
     }
 }

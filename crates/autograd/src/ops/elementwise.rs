@@ -3,18 +3,18 @@
 
 use std::ops::Range;
 
-use tensor::{Float, Result, Tensor, elementwise_catalogue, slopes};
+use tensor::{Float, Result, Tensor, elementwise_catalogue, slopes, values};
 
 use crate::backward::{Backward, InputGradients};
 use crate::op::{Inputs, Op, Rule};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
-use crate::var::{Var, keeps_nothing, unwrap};
+use crate::var::{Checked, Var, keeps_nothing, unwrap};
 
 /// One function of the catalogue, ready to record.
 struct Function<T: Float> {
     name: &'static str,
-    forward: fn(&Tensor<T>) -> Tensor<T>,
+    forward: fn(&Tensor<T>) -> Result<Tensor<T>>,
     saves: Saves,
     derivative: fn(&Backward<'_, T>) -> Result<Var<T>>,
     /// The gradient in one pass, for those with derivatives of many steps.
@@ -29,7 +29,7 @@ impl<T: Float> Rule<T> for Function<T> {
         self.name
     }
     fn compute(&self, inputs: &[&Var<T>]) -> Result<Tensor<T>> {
-        Ok((self.forward)(inputs[0].value()))
+        (self.forward)(inputs[0].value())
     }
     fn saves(&self) -> Saves {
         self.saves
@@ -125,19 +125,27 @@ macro_rules! var_methods {
                 #[track_caller]
                 #[allow(clippy::should_implement_trait)]
                 pub fn $name(&self) -> Var<T> {
-                    unwrap(
-                        const { &Function {
-                            name: stringify!($name),
-                            forward: Tensor::$name,
-                            saves: Saves::NOTHING $(.and(saved!($saved)))*,
-                            derivative: |at| {
-                                $(let $saved = fetch!($saved, at);)*
-                                Ok($derivative)
-                            },
-                            in_one_pass: in_one_pass!($name $($of)?),
-                        } }
-                        .apply(&[self]),
-                    )
+                    unwrap(self.checked().$name())
+                }
+            )*
+        }
+
+        /// The elementwise functions of the catalogue.
+        impl<T: Float> Checked<'_, T> {
+            $(
+                #[track_caller]
+                pub(crate) fn $name(self) -> Result<Var<T>> {
+                    const { &Function {
+                        name: stringify!($name),
+                        forward: values::$name,
+                        saves: Saves::NOTHING $(.and(saved!($saved)))*,
+                        derivative: |at| {
+                            $(let $saved = fetch!($saved, at);)*
+                            Ok($derivative)
+                        },
+                        in_one_pass: in_one_pass!($name $($of)?),
+                    } }
+                    .apply(&[self.0])
                 }
             )*
         }
@@ -247,7 +255,7 @@ where
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x] = inputs.exactly()?;
         inputs.require_no_cycle(&self.derivative)?;
-        Ok(x.map(self.forward))
+        x.try_map(self.name, self.forward)
     }
     fn saves(&self) -> Saves {
         Saves::INPUTS | Saves::OUTPUT

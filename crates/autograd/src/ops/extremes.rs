@@ -70,6 +70,7 @@ impl<T: Float> Var<T> {
             name: "max",
             forward: Tensor::max,
             axes: axes.into(),
+            counted: None,
         }
         .apply(&[self])
     }
@@ -84,6 +85,7 @@ impl<T: Float> Var<T> {
             name: "min",
             forward: Tensor::min,
             axes: axes.into(),
+            counted: None,
         }
         .apply(&[self])
     }
@@ -104,10 +106,30 @@ fn share<T: Float>(a: &Tensor<T>, b: &Tensor<T>, wins: fn(T, T) -> bool) -> Resu
     Ok(Var::constant(share))
 }
 
+/// The largest value over `axes` of a value that holds some elements more than once: where
+/// `counted` is 0, an element repeats another, and gets no share of the gradient.
+#[track_caller]
+pub(super) fn max_of_counted<T: Float>(
+    x: &Var<T>,
+    axes: impl Into<Axes>,
+    counted: Tensor<T>,
+) -> Result<Var<T>> {
+    Extreme {
+        name: "max",
+        forward: Tensor::max,
+        axes: axes.into(),
+        counted: Some(counted),
+    }
+    .apply(&[x])
+}
+
 struct Extreme<T: Float> {
     name: &'static str,
     forward: fn(&Tensor<T>, Axes) -> Result<Tensor<T>>,
     axes: Axes,
+    /// 1 for the elements that may share a gradient and 0 for the others, if there are such;
+    /// broadcasts against the input.
+    counted: Option<Tensor<T>>,
 }
 
 impl<T: Float> Op<T> for Extreme<T> {
@@ -121,6 +143,9 @@ impl<T: Float> Op<T> for Extreme<T> {
     fn saves(&self) -> Saves {
         Saves::INPUTS | Saves::OUTPUT
     }
+    fn extra_bytes(&self) -> usize {
+        self.counted.as_ref().map_or(0, Tensor::len) * size_of::<T>()
+    }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients().of(0, || {
             let (x, y) = (at.input(0)?, at.output()?);
@@ -133,6 +158,10 @@ impl<T: Float> Op<T> for Extreme<T> {
                     T::ZERO
                 }
             })?;
+            let chosen = match &self.counted {
+                Some(counted) => chosen.mul(counted)?,
+                None => chosen,
+            };
             let shares = chosen.div(&chosen.sum(keepdims(self.axes.clone()))?)?;
             with_axes(dy, &self.axes, x.shape())?.mul(&Var::constant(shares))
         })

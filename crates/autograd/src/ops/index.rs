@@ -3,7 +3,7 @@
 use tensor::{Error, Float, Result, Slice, Tensor};
 
 use crate::backward::{Backward, InputGradients};
-use crate::op::{Inputs, Op};
+use crate::op::{Inputs, Op, composed};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
 use crate::var::Var;
@@ -56,15 +56,16 @@ impl<T: Float> Var<T> {
     /// If `self` has not two axes, or an index is not a row.
     #[track_caller]
     pub fn embedding(&self, index: &Tensor<i64>) -> Result<Var<T>> {
-        let &[_, width] = &self.shape()[..] else {
-            return Err(
-                Error::shape("embedding", "the table has not two axes").with("table", self.shape())
-            );
-        };
-        let mut shape = index.shape().clone();
-        shape.push(width);
-        let flat = index.reshape([index.len()])?;
-        self.index_select(0, &flat)?.reshape(shape)
+        composed("embedding", || {
+            let &[_, width] = &self.shape()[..] else {
+                return Err(Error::shape("embedding", "the table has not two axes")
+                    .with("table", self.shape()));
+            };
+            let mut shape = index.shape().clone();
+            shape.push(width);
+            let flat = index.reshape([index.len()])?;
+            self.index_select(0, &flat)?.reshape(shape)
+        })
     }
 
     /// The elements along `axis` in ascending or descending order; see [`Tensor::sort`].
@@ -74,7 +75,9 @@ impl<T: Float> Var<T> {
     /// If the axis does not exist.
     #[track_caller]
     pub fn sort(&self, axis: isize, descending: bool) -> Result<Var<T>> {
-        self.gather(axis, &self.value().argsort(axis, descending)?)
+        composed("sort", || {
+            self.gather(axis, &self.value().argsort(axis, descending)?)
+        })
     }
 
     /// The `k` largest elements along `axis`, largest first; see [`Tensor::topk`]. Derivative: each
@@ -84,7 +87,7 @@ impl<T: Float> Var<T> {
     /// If the axis does not exist or has fewer than `k` elements.
     #[track_caller]
     pub fn topk(&self, k: usize, axis: isize) -> Result<Var<T>> {
-        self.gather(axis, &self.value().topk(k, axis)?.1)
+        composed("topk", || self.gather(axis, &self.value().topk(k, axis)?.1))
     }
 }
 

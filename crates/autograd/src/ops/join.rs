@@ -3,7 +3,7 @@
 use tensor::{Element, Error, Float, Pad, Result, Shape, Slice, Tensor};
 
 use crate::backward::{Backward, InputGradients};
-use crate::op::{Inputs, Op};
+use crate::op::{Inputs, Op, composed};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
 use crate::var::Var;
@@ -30,15 +30,17 @@ impl<T: Float> Var<T> {
     /// As [`Tensor::stack`].
     #[track_caller]
     pub fn stack(values: &[&Var<T>], axis: isize) -> Result<Var<T>> {
-        let spread = values
-            .iter()
-            .map(|value| value.expand_dims(axis))
-            .collect::<Result<Vec<_>>>()?;
-        let axis = match spread.first() {
-            Some(first) => first.shape().axis("stack", axis)? as isize,
-            None => axis,
-        };
-        Var::concat(&spread.iter().collect::<Vec<_>>(), axis)
+        composed("stack", || {
+            let spread = values
+                .iter()
+                .map(|value| value.expand_dims(axis))
+                .collect::<Result<Vec<_>>>()?;
+            let axis = match spread.first() {
+                Some(first) => first.shape().axis("stack", axis)? as isize,
+                None => axis,
+            };
+            Var::concat(&spread.iter().collect::<Vec<_>>(), axis)
+        })
     }
 
     /// `padding[axis] = (before, after)` elements added to each axis; see [`Tensor::pad`].
@@ -49,31 +51,33 @@ impl<T: Float> Var<T> {
     /// As [`Tensor::pad`].
     #[track_caller]
     pub fn pad(&self, padding: &[(usize, usize)], mode: Pad<T>) -> Result<Var<T>> {
-        let positions = match mode {
-            Pad::Constant(_) => {
-                let padding = padding.to_vec();
-                return ConstantPad { padding, mode }.apply(&[self]);
+        composed("pad", || {
+            let positions = match mode {
+                Pad::Constant(_) => {
+                    let padding = padding.to_vec();
+                    return ConstantPad { padding, mode }.apply(&[self]);
+                }
+                Pad::Edge => Pad::Edge,
+                Pad::Reflect => Pad::Reflect,
+            };
+            if padding.len() != self.rank() {
+                return Err(Error::shape(
+                    "pad",
+                    "the padding has not one pair (before, after) per axis",
+                )
+                .with("shape", self.shape())
+                .with("padding", format!("{padding:?}")));
             }
-            Pad::Edge => Pad::Edge,
-            Pad::Reflect => Pad::Reflect,
-        };
-        if padding.len() != self.rank() {
-            return Err(Error::shape(
-                "pad",
-                "the padding has not one pair (before, after) per axis",
-            )
-            .with("shape", self.shape())
-            .with("padding", format!("{padding:?}")));
-        }
-        let mut padded = self.clone();
-        for (axis, &pair) in padding.iter().enumerate() {
-            if pair != (0, 0) {
-                let sources = Tensor::arange(0, self.shape()[axis] as i64, 1)?;
-                let sources = sources.pad(&[pair], positions)?;
-                padded = padded.index_select(axis as isize, &sources)?;
+            let mut padded = self.clone();
+            for (axis, &pair) in padding.iter().enumerate() {
+                if pair != (0, 0) {
+                    let sources = Tensor::arange(0, self.shape()[axis] as i64, 1)?;
+                    let sources = sources.pad(&[pair], positions)?;
+                    padded = padded.index_select(axis as isize, &sources)?;
+                }
             }
-        }
-        Ok(padded)
+            Ok(padded)
+        })
     }
 
     /// Each element `count` times along `axis` (NumPy's `repeat`). Derivative: the sum of the
@@ -83,20 +87,22 @@ impl<T: Float> Var<T> {
     /// As [`Tensor::repeat`].
     #[track_caller]
     pub fn repeat(&self, count: usize, axis: isize) -> Result<Var<T>> {
-        let axis = self.shape().axis("repeat", axis)?;
-        let apart = self.expand_dims(axis as isize + 1)?;
-        let sizes = apart.shape().iter().enumerate();
-        let spread: Shape = sizes
-            .map(|(i, &size)| if i == axis + 1 { count } else { size })
-            .collect();
-        let sizes = self.shape().iter().enumerate();
-        let merged: Shape = sizes
-            .map(|(i, &size)| match i == axis {
-                true => size.saturating_mul(count),
-                false => size,
-            })
-            .collect();
-        apart.broadcast_to(spread)?.reshape(merged)
+        composed("repeat", || {
+            let axis = self.shape().axis("repeat", axis)?;
+            let apart = self.expand_dims(axis as isize + 1)?;
+            let sizes = apart.shape().iter().enumerate();
+            let spread: Shape = sizes
+                .map(|(i, &size)| if i == axis + 1 { count } else { size })
+                .collect();
+            let sizes = self.shape().iter().enumerate();
+            let merged: Shape = sizes
+                .map(|(i, &size)| match i == axis {
+                    true => size.saturating_mul(count),
+                    false => size,
+                })
+                .collect();
+            apart.broadcast_to(spread)?.reshape(merged)
+        })
     }
 
     /// The whole value `counts[axis]` times along each axis (NumPy's `tile`). Derivative: the sum
@@ -106,21 +112,24 @@ impl<T: Float> Var<T> {
     /// As [`Tensor::tile`].
     #[track_caller]
     pub fn tile(&self, counts: &[usize]) -> Result<Var<T>> {
-        let rank = self.rank().max(counts.len());
-        let from_end = |sizes: &[usize], axis: usize| {
-            let missing = rank - sizes.len();
-            axis.checked_sub(missing).map_or(1, |axis| sizes[axis])
-        };
-        let pairs = (0..rank).map(|axis| (from_end(counts, axis), from_end(self.shape(), axis)));
-        let apart: Shape = pairs.clone().flat_map(|(_, size)| [1, size]).collect();
-        let spread: Shape = pairs
-            .clone()
-            .flat_map(|(count, size)| [count, size])
-            .collect();
-        let merged: Shape = pairs
-            .map(|(count, size)| count.saturating_mul(size))
-            .collect();
-        self.reshape(apart)?.broadcast_to(spread)?.reshape(merged)
+        composed("tile", || {
+            let rank = self.rank().max(counts.len());
+            let from_end = |sizes: &[usize], axis: usize| {
+                let missing = rank - sizes.len();
+                axis.checked_sub(missing).map_or(1, |axis| sizes[axis])
+            };
+            let pairs =
+                (0..rank).map(|axis| (from_end(counts, axis), from_end(self.shape(), axis)));
+            let apart: Shape = pairs.clone().flat_map(|(_, size)| [1, size]).collect();
+            let spread: Shape = pairs
+                .clone()
+                .flat_map(|(count, size)| [count, size])
+                .collect();
+            let merged: Shape = pairs
+                .map(|(count, size)| count.saturating_mul(size))
+                .collect();
+            self.reshape(apart)?.broadcast_to(spread)?.reshape(merged)
+        })
     }
 
     /// The value rotated along `axis`: element `i` moves to `i + shift`. Derivative: the gradient,

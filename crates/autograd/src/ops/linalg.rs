@@ -3,7 +3,7 @@
 use tensor::{Float, Result, Tensor};
 
 use crate::backward::{Backward, InputGradients};
-use crate::op::{Inputs, Op, Rule};
+use crate::op::{Inputs, Op, Rule, composed};
 use crate::ops::Rule1;
 use crate::samples::OpEntry;
 use crate::saves::Saves;
@@ -18,10 +18,12 @@ impl<T: Float> Var<T> {
     /// If the matrices are not square or singular, or the right sides do not fit.
     #[track_caller]
     pub fn solve(&self, right: &Var<T>) -> Result<Var<T>> {
-        if right.rank() == 1 {
-            return self.solve(&right.expand_dims(-1)?)?.squeeze(-1);
-        }
-        Solve.apply(&[self, right])
+        composed("solve", || {
+            if right.rank() == 1 {
+                return self.solve(&right.expand_dims(-1)?)?.squeeze(-1);
+            }
+            Solve.apply(&[self, right])
+        })
     }
 
     /// The inverse of each matrix. Derivative: `−yᵀ · dy · yᵀ`.
@@ -38,7 +40,7 @@ impl<T: Float> Var<T> {
                 vjp: |at, dy| {
                     at.gradients().of(0, || {
                         let y = at.output()?.t();
-                        Ok(y.matmul(dy)?.matmul(&y)?.neg())
+                        y.matmul(dy)?.matmul(&y)?.checked().neg()
                     })
                 },
             }
@@ -113,10 +115,11 @@ impl<T: Float> Var<T> {
                         let l = at.output()?;
                         let product = l.t().matmul(dy)?;
                         let below = product.tril(-1)?;
-                        let phi = below.add(&product.tril(0)?.sub(&below)?.scale(0.5))?;
+                        let phi =
+                            below.add(&product.tril(0)?.sub(&below)?.checked().scale(0.5)?)?;
                         let left = l.t().triangular_solve(&phi, true)?;
                         let both = l.t().triangular_solve(&left.t(), true)?;
-                        Ok(both.add(&both.t())?.scale(0.5))
+                        both.add(&both.t())?.checked().scale(0.5)
                     })
                 },
             }
@@ -132,11 +135,13 @@ impl<T: Float> Var<T> {
     /// fit.
     #[track_caller]
     pub fn triangular_solve(&self, right: &Var<T>, upper: bool) -> Result<Var<T>> {
-        if right.rank() == 1 {
-            let column = right.expand_dims(-1)?;
-            return self.triangular_solve(&column, upper)?.squeeze(-1);
-        }
-        TriangularSolve { upper }.apply(&[self, right])
+        composed("triangular_solve", || {
+            if right.rank() == 1 {
+                let column = right.expand_dims(-1)?;
+                return self.triangular_solve(&column, upper)?.squeeze(-1);
+            }
+            TriangularSolve { upper }.apply(&[self, right])
+        })
     }
 }
 
@@ -184,7 +189,7 @@ impl<T: Float> Op<T> for Solve {
         let x = at.output()?;
         let db = a.t().solve(dx)?;
         at.gradients()
-            .of(0, || db.matmul(&x.t())?.neg().sum_to(a.shape()))?
+            .of(0, || db.matmul(&x.t())?.checked().neg()?.sum_to(a.shape()))?
             .of(1, || db.sum_to(b.shape()))
     }
 }
@@ -210,7 +215,7 @@ impl<T: Float> Op<T> for TriangularSolve {
         let db = a.t().triangular_solve(dx, !self.upper)?;
         at.gradients()
             .of(0, || {
-                let da = db.matmul(&x.t())?.neg().sum_to(a.shape())?;
+                let da = db.matmul(&x.t())?.checked().neg()?.sum_to(a.shape())?;
                 if self.upper { da.triu(0) } else { da.tril(0) }
             })?
             .of(1, || db.sum_to(b.shape()))

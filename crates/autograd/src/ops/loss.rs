@@ -1,9 +1,9 @@
 //! Losses, one number an element or a row; their mean is `.mean(..)`.
 
-use tensor::{Error, Float, Result, Shape, Tensor, keepdims};
+use tensor::{Error, Float, Result, Shape, Tensor, keepdims, vec_with_capacity};
 
 use crate::backward::{Backward, InputGradients};
-use crate::op::{Inputs, Op};
+use crate::op::{Inputs, Op, composed};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
 use crate::var::Var;
@@ -16,7 +16,9 @@ impl<T: Float> Var<T> {
     /// If the shapes differ.
     #[track_caller]
     pub fn squared_error(&self, target: &Var<T>) -> Result<Var<T>> {
-        Ok(self.difference("squared_error", target)?.square())
+        composed("squared_error", || {
+            self.difference("squared_error", target)?.checked().square()
+        })
     }
 
     /// `|x − target|` of each element. Derivative: the sign of the difference, 0 where both are
@@ -26,7 +28,9 @@ impl<T: Float> Var<T> {
     /// If the shapes differ.
     #[track_caller]
     pub fn absolute_error(&self, target: &Var<T>) -> Result<Var<T>> {
-        Ok(self.difference("absolute_error", target)?.abs())
+        composed("absolute_error", || {
+            self.difference("absolute_error", target)?.checked().abs()
+        })
     }
 
     /// Huber's loss of each element, with `d = x − target`: `d² / 2` up to `|d| = delta`, beyond it
@@ -36,9 +40,11 @@ impl<T: Float> Var<T> {
     /// If the shapes differ, or `delta` is negative or NaN.
     #[track_caller]
     pub fn huber_loss(&self, target: &Var<T>, delta: f64) -> Result<Var<T>> {
-        let difference = self.difference("huber_loss", target)?;
-        let inner = difference.clamp(T::constant(-delta), T::constant(delta))?;
-        inner.mul(&difference.sub(&inner.scale(0.5))?)
+        composed("huber_loss", || {
+            let difference = self.difference("huber_loss", target)?;
+            let inner = difference.clamp(T::constant(-delta), T::constant(delta))?;
+            inner.mul(&difference.sub(&inner.checked().scale(0.5)?)?)
+        })
     }
 
     /// `max(0, 1 − target · x)` of each element, for targets of ±1. Derivative: `−target` below the
@@ -48,8 +54,17 @@ impl<T: Float> Var<T> {
     /// If the shapes differ.
     #[track_caller]
     pub fn hinge_loss(&self, target: &Var<T>) -> Result<Var<T>> {
-        same_shape("hinge_loss", self, target)?;
-        Ok((1.0 - self.mul(target)?).relu())
+        composed("hinge_loss", || {
+            same_shape("hinge_loss", self, target)?;
+            let product = self.mul(target)?;
+            product
+                .checked()
+                .neg()?
+                .checked()
+                .shift(1.0)?
+                .checked()
+                .relu()
+        })
     }
 
     /// The Kullback–Leibler divergence `Σ t · ln(t / x)` of each row of predicted probabilities `x`
@@ -60,12 +75,14 @@ impl<T: Float> Var<T> {
     /// If the shapes differ or have no axis.
     #[track_caller]
     pub fn kl_divergence(&self, target: &Var<T>) -> Result<Var<T>> {
-        same_shape("kl_divergence", self, target)?;
-        let nothing = target.value().eq(&Tensor::scalar(T::ZERO))?;
-        // 1 instead of 0 keeps ln 0 out of the terms that are masked.
-        let log_target = target.masked_fill(&nothing, T::ONE)?.log();
-        let log_prediction = self.masked_fill(&nothing, T::ONE)?.log();
-        target.mul(&log_target.sub(&log_prediction)?)?.sum(-1)
+        composed("kl_divergence", || {
+            same_shape("kl_divergence", self, target)?;
+            let nothing = target.value().eq(&Tensor::scalar(T::ZERO))?;
+            // 1 instead of 0 keeps ln 0 out of the terms that are masked.
+            let log_target = target.masked_fill(&nothing, T::ONE)?.checked().log()?;
+            let log_prediction = self.masked_fill(&nothing, T::ONE)?.checked().log()?;
+            target.mul(&log_target.sub(&log_prediction)?)?.sum(-1)
+        })
     }
 
     /// The cosine of the angle between the rows of `self` and `other`, `a · b / (‖a‖ ‖b‖)`; the last
@@ -75,8 +92,10 @@ impl<T: Float> Var<T> {
     /// If the shapes differ or have no axis.
     #[track_caller]
     pub fn cosine_similarity(&self, other: &Var<T>) -> Result<Var<T>> {
-        same_shape("cosine_similarity", self, other)?;
-        self.direction()?.mul(&other.direction()?)?.sum(-1)
+        composed("cosine_similarity", || {
+            same_shape("cosine_similarity", self, other)?;
+            self.direction()?.mul(&other.direction()?)?.sum(-1)
+        })
     }
 
     /// Each row divided by its norm; a row of zeros, whose gradient is 0, stays as it is.
@@ -120,11 +139,13 @@ impl<T: Float> Var<T> {
     /// `0..classes`, the weights are not `[classes]`, or the smoothing is not in `0 ..= 1`.
     #[track_caller]
     pub fn cross_entropy(&self, labels: &Tensor<i64>, options: &CrossEntropy<T>) -> Result<Var<T>> {
-        if options.is_plain() {
-            return self.softmax_cross_entropy(labels);
-        }
-        let targets = options.targets(self.shape(), labels)?;
-        self.softmax_cross_entropy_with(&Var::constant(targets))
+        composed("cross_entropy", || {
+            if options.is_plain() {
+                return self.softmax_cross_entropy(labels);
+            }
+            let targets = options.targets(self.shape(), labels)?;
+            self.softmax_cross_entropy_with(&Var::constant(targets))
+        })
     }
 
     /// The mean of [`Var::cross_entropy`] over the rows that are not ignored, weighted by the
@@ -138,13 +159,15 @@ impl<T: Float> Var<T> {
         labels: &Tensor<i64>,
         options: &CrossEntropy<T>,
     ) -> Result<Var<T>> {
-        let sum = self.cross_entropy(labels, options)?.sum(..)?;
-        let total: f64 = labels.iter().map(|label| options.weight(label)).sum();
-        if total == 0.0 {
-            // 0 / 0, but the gradient of what was ignored stays 0.
-            return sum.add(&Var::from(T::NAN));
-        }
-        Ok(sum.scale(1.0 / total))
+        composed("mean_cross_entropy", || {
+            let sum = self.cross_entropy(labels, options)?.sum(..)?;
+            let total: f64 = labels.iter().map(|label| options.weight(label)).sum();
+            if total == 0.0 {
+                // 0 / 0, but the gradient of what was ignored stays 0.
+                return sum.add(&Var::from(T::NAN));
+            }
+            sum.checked().scale(1.0 / total)
+        })
     }
 
     fn difference(&self, operation: &str, target: &Var<T>) -> Result<Var<T>> {
@@ -325,8 +348,12 @@ impl<T: Float> CrossEntropy<T> {
                 .with("smoothing", self.smoothing));
         }
         let weights = match &self.weights {
-            None => vec![T::ONE; classes],
-            Some(weights) if weights.shape() == &[classes] => weights.to_vec(),
+            None => {
+                let mut ones = vec_with_capacity(operation, classes)?;
+                ones.resize(classes, T::ONE);
+                ones
+            }
+            Some(weights) if weights.shape() == &[classes] => weights.try_to_vec(operation)?,
             Some(weights) => {
                 return Err(Error::shape(operation, "there must be one weight a class")
                     .with("scores", scores)
@@ -336,7 +363,8 @@ impl<T: Float> CrossEntropy<T> {
         let everywhere = T::constant(self.smoothing / classes as f64);
         let at_label = T::constant(1.0 - self.smoothing);
         let mut targets = Tensor::zeros(scores)?;
-        let rows = targets.make_mut().chunks_exact_mut(classes.max(1));
+        let rows = targets.try_make_mut(operation)?;
+        let rows = rows.chunks_exact_mut(classes.max(1));
         for (row, label) in rows.zip(labels.iter()) {
             if self.ignored == Some(label) {
                 continue;

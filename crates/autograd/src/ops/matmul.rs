@@ -4,7 +4,7 @@ use tensor::{Float, Result, Shape, Tensor};
 
 use super::activation::relu_gradient;
 use crate::backward::{Backward, InputGradients};
-use crate::op::{Inputs, Op};
+use crate::op::{Inputs, Op, composed};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
 use crate::var::Var;
@@ -30,17 +30,19 @@ impl<T: Float> Var<T> {
     /// If an operand is 0-d, the inner sizes differ, or the batch axes do not broadcast.
     #[track_caller]
     pub fn matmul(&self, other: &Var<T>) -> Result<Var<T>> {
-        // One matrix for all batches is one larger product, and its gradient needs no sum over
-        // batches afterwards.
-        if self.rank() > 2 && other.rank() == 2 {
-            let (batch, depth) = self.shape().split_at(self.rank() - 1);
-            let rows = Shape::from(batch).elements();
-            let mut shape = Shape::from(batch);
-            shape.push(other.shape()[1]);
-            let flat = self.reshape([rows, depth[0]])?;
-            return Matmul.apply(&[&flat, other])?.reshape(shape);
-        }
-        Matmul.apply(&[self, other])
+        composed("matmul", || {
+            // One matrix for all batches is one larger product, and its gradient needs no sum over
+            // batches afterwards.
+            if self.rank() > 2 && other.rank() == 2 {
+                let (batch, depth) = self.shape().split_at(self.rank() - 1);
+                let rows = Shape::from(batch).elements();
+                let mut shape = Shape::from(batch);
+                shape.push(other.shape()[1]);
+                let flat = self.reshape([rows, depth[0]])?;
+                return Matmul.apply(&[&flat, other])?.reshape(shape);
+            }
+            Matmul.apply(&[self, other])
+        })
     }
 
     /// `x · weights + bias`, then `max(·, 0)` if `relu`, in one pass over memory: a fully connected
@@ -52,20 +54,22 @@ impl<T: Float> Var<T> {
     /// As [`Tensor::matmul_bias`], and if `self` is 0-d.
     #[track_caller]
     pub fn matmul_bias(&self, weights: &Var<T>, bias: &Var<T>, relu: bool) -> Result<Var<T>> {
-        if self.rank() != 2
-            && let (Some((_, batch)), Some(&columns)) =
-                (self.shape().split_last(), weights.shape().last())
-        {
-            let mut shape = Shape::from(batch);
-            let rows = shape.checked_elements("matmul_bias", 1)?;
-            shape.push(columns);
-            let flat = self.reshape([rows, self.shape()[self.rank() - 1]])?;
-            return flat.matmul_bias(weights, bias, relu)?.reshape(shape);
-        }
-        match relu {
-            true => MatmulBias::<true>.apply(&[self, weights, bias]),
-            false => MatmulBias::<false>.apply(&[self, weights, bias]),
-        }
+        composed("matmul_bias", || {
+            if self.rank() != 2
+                && let (Some((_, batch)), Some(&columns)) =
+                    (self.shape().split_last(), weights.shape().last())
+            {
+                let mut shape = Shape::from(batch);
+                let rows = shape.checked_elements("matmul_bias", 1)?;
+                shape.push(columns);
+                let flat = self.reshape([rows, self.shape()[self.rank() - 1]])?;
+                return flat.matmul_bias(weights, bias, relu)?.reshape(shape);
+            }
+            match relu {
+                true => MatmulBias::<true>.apply(&[self, weights, bias]),
+                false => MatmulBias::<false>.apply(&[self, weights, bias]),
+            }
+        })
     }
 
     /// The inner product `Σ aᵢ bᵢ` of two vectors. Derivatives: `dy · b` and `dy · a`.
@@ -74,15 +78,18 @@ impl<T: Float> Var<T> {
     /// If they are not vectors of one length.
     #[track_caller]
     pub fn dot(&self, other: &Var<T>) -> Result<Var<T>> {
-        if self.rank() != 1 || self.shape() != other.shape() {
-            return Err(
-                tensor::Error::shape("dot", "the operands are not vectors of one length")
-                    .with("left", self.shape())
-                    .with("right", other.shape())
-                    .fix("use `matmul` for matrices"),
-            );
-        }
-        self.matmul(other)
+        composed("dot", || {
+            if self.rank() != 1 || self.shape() != other.shape() {
+                return Err(tensor::Error::shape(
+                    "dot",
+                    "the operands are not vectors of one length",
+                )
+                .with("left", self.shape())
+                .with("right", other.shape())
+                .fix("use `matmul` for matrices"));
+            }
+            self.matmul(other)
+        })
     }
 
     /// The outer product `yᵢⱼ = aᵢ bⱼ` of two vectors. Derivatives: `dy · b` and `dyᵀ · a`.
@@ -91,14 +98,16 @@ impl<T: Float> Var<T> {
     /// If they are not vectors.
     #[track_caller]
     pub fn outer(&self, other: &Var<T>) -> Result<Var<T>> {
-        if self.rank() != 1 || other.rank() != 1 {
-            return Err(
-                tensor::Error::shape("outer", "the operands are not vectors")
-                    .with("left", self.shape())
-                    .with("right", other.shape()),
-            );
-        }
-        self.expand_dims(1)?.mul(other)
+        composed("outer", || {
+            if self.rank() != 1 || other.rank() != 1 {
+                return Err(
+                    tensor::Error::shape("outer", "the operands are not vectors")
+                        .with("left", self.shape())
+                        .with("right", other.shape()),
+                );
+            }
+            self.expand_dims(1)?.mul(other)
+        })
     }
 }
 

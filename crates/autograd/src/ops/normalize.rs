@@ -3,7 +3,7 @@
 use tensor::{Axes, Error, Float, Result, Shape, Tensor, keepdims};
 
 use crate::backward::{Backward, InputGradients};
-use crate::op::{Inputs, Op};
+use crate::op::{Inputs, Op, composed};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
 use crate::var::{Var, keeps_nothing};
@@ -66,10 +66,12 @@ impl<T: Float> Var<T> {
         shift: &Var<T>,
     ) -> Result<Var<T>> {
         let axes = axes.into();
-        if !self.shape().ends_with(scale.shape()) || scale.shape() != shift.shape() {
-            return self.standardize(axes, epsilon)?.mul(scale)?.add(shift);
-        }
-        Normalize { axes, epsilon }.apply(&[self, scale, shift])
+        composed("normalize", || {
+            if !self.shape().ends_with(scale.shape()) || scale.shape() != shift.shape() {
+                return self.standardize(axes, epsilon)?.mul(scale)?.add(shift);
+            }
+            Normalize { axes, epsilon }.apply(&[self, scale, shift])
+        })
     }
 
     /// Batch normalisation of `[…, channels]` as in training (Ioffe and Szegedy, 2015):
@@ -79,11 +81,13 @@ impl<T: Float> Var<T> {
     /// If there is no axis, or `scale` or `shift` do not broadcast.
     #[track_caller]
     pub fn batch_norm(&self, scale: &Var<T>, shift: &Var<T>, epsilon: f64) -> Result<Var<T>> {
-        let axes: Vec<isize> = match self.rank() {
-            0 => return Err(Error::axis("batch_norm", "a single value has no channels")),
-            rank => (0..rank as isize - 1).collect(),
-        };
-        self.normalize(&axes[..], epsilon, scale, shift)
+        composed("batch_norm", || {
+            let axes: Vec<isize> = match self.rank() {
+                0 => return Err(Error::axis("batch_norm", "a single value has no channels")),
+                rank => (0..rank as isize - 1).collect(),
+            };
+            self.normalize(&axes[..], epsilon, scale, shift)
+        })
     }
 
     /// Batch normalisation with known statistics, as in prediction:
@@ -99,10 +103,13 @@ impl<T: Float> Var<T> {
         shift: &Var<T>,
         epsilon: f64,
     ) -> Result<Var<T>> {
-        // One factor and one term for each channel, then one pass over the image.
-        let factor = scale.mul(&variance.shift(epsilon).rsqrt())?;
-        let term = shift.sub(&mean.mul(&factor)?)?;
-        self.mul(&factor)?.add(&term)
+        composed("batch_norm_inference", || {
+            // One factor and one term for each channel, then one pass over the image.
+            let deviation = variance.checked().shift(epsilon)?;
+            let factor = scale.mul(&deviation.checked().rsqrt()?)?;
+            let term = shift.sub(&mean.mul(&factor)?)?;
+            self.mul(&factor)?.add(&term)
+        })
     }
 
     /// Layer normalisation (Ba et al., 2016): [`Var::normalize`] over the last axis; `scale` and
@@ -112,7 +119,7 @@ impl<T: Float> Var<T> {
     /// If there is no axis, or `scale` or `shift` do not broadcast.
     #[track_caller]
     pub fn layer_norm(&self, scale: &Var<T>, shift: &Var<T>, epsilon: f64) -> Result<Var<T>> {
-        self.normalize(-1, epsilon, scale, shift)
+        composed("layer_norm", || self.normalize(-1, epsilon, scale, shift))
     }
 
     /// Group normalisation of `[batch, …, channels]` (Wu and He, 2018): [`Var::normalize`] over
@@ -130,33 +137,36 @@ impl<T: Float> Var<T> {
         shift: &Var<T>,
         epsilon: f64,
     ) -> Result<Var<T>> {
-        let divides = |channels: usize| groups > 0 && channels.is_multiple_of(groups);
-        let (Some((&channels, outer)), true) = (self.shape().split_last(), self.rank() > 1) else {
-            return Err(Error::shape("group_norm", "there are fewer than two axes")
-                .with("shape", self.shape()));
-        };
-        if !divides(channels) {
-            return Err(Error::value(
-                "group_norm",
-                format!("{groups} groups do not divide {channels} channels"),
-            ));
-        }
-        let mut grouped = Shape::from(outer);
-        grouped.push(groups);
-        grouped.push(channels / groups);
-        // All but the batch, in front, and the groups, last but one.
-        let last = grouped.rank() as isize - 1;
-        let axes: Vec<isize> = (1..=last).filter(|&axis| axis != last - 1).collect();
-        let of_groups = Shape::from([groups, channels / groups]);
-        let grouped = self.reshape(grouped)?;
-        if [scale, shift].iter().any(|of| of.shape()[..] != [channels]) {
-            let standardized = grouped.standardize(&axes[..], epsilon)?;
-            return standardized.reshape(self.shape())?.mul(scale)?.add(shift);
-        }
-        let (scale, shift) = (scale.reshape(&of_groups)?, shift.reshape(&of_groups)?);
-        grouped
-            .normalize(&axes[..], epsilon, &scale, &shift)?
-            .reshape(self.shape())
+        composed("group_norm", || {
+            let divides = |channels: usize| groups > 0 && channels.is_multiple_of(groups);
+            let (Some((&channels, outer)), true) = (self.shape().split_last(), self.rank() > 1)
+            else {
+                return Err(Error::shape("group_norm", "there are fewer than two axes")
+                    .with("shape", self.shape()));
+            };
+            if !divides(channels) {
+                return Err(Error::value(
+                    "group_norm",
+                    format!("{groups} groups do not divide {channels} channels"),
+                ));
+            }
+            let mut grouped = Shape::from(outer);
+            grouped.push(groups);
+            grouped.push(channels / groups);
+            // All but the batch, in front, and the groups, last but one.
+            let last = grouped.rank() as isize - 1;
+            let axes: Vec<isize> = (1..=last).filter(|&axis| axis != last - 1).collect();
+            let of_groups = Shape::from([groups, channels / groups]);
+            let grouped = self.reshape(grouped)?;
+            if [scale, shift].iter().any(|of| of.shape()[..] != [channels]) {
+                let standardized = grouped.standardize(&axes[..], epsilon)?;
+                return standardized.reshape(self.shape())?.mul(scale)?.add(shift);
+            }
+            let (scale, shift) = (scale.reshape(&of_groups)?, shift.reshape(&of_groups)?);
+            grouped
+                .normalize(&axes[..], epsilon, &scale, &shift)?
+                .reshape(self.shape())
+        })
     }
 }
 

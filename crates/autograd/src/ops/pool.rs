@@ -4,7 +4,7 @@ use tensor::{Float, Pool2dOptions, PoolIndices, Result, Shape, Tensor};
 
 use super::activation::gated;
 use crate::backward::{Backward, InputGradients};
-use crate::op::{Inputs, Op};
+use crate::op::{Inputs, Op, composed};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
 use crate::var::{Var, keeps_nothing};
@@ -19,14 +19,16 @@ impl<T: Float> Var<T> {
     /// As [`Tensor::max_pool2d`].
     #[track_caller]
     pub fn max_pool2d(&self, options: &Pool2dOptions) -> Result<Var<T>> {
-        if keeps_nothing(&[self]) {
-            return Ok(Var::constant(self.value().max_pool2d_values(options)?));
-        }
-        MaxPool2d {
-            options: *options,
-            indices: None,
-        }
-        .apply(&[self])
+        composed("max_pool2d", || {
+            if keeps_nothing(&[self]) {
+                return Ok(Var::constant(self.value().max_pool2d_values(options)?));
+            }
+            MaxPool2d {
+                options: *options,
+                indices: None,
+            }
+            .apply(&[self])
+        })
     }
 
     /// The mean under each window of an image `[batch, height, width, channels]`; see

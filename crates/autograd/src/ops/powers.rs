@@ -7,7 +7,7 @@ use crate::op::{Inputs, Op, Rule};
 use crate::ops::Rule2;
 use crate::samples::OpEntry;
 use crate::saves::Saves;
-use crate::var::Var;
+use crate::var::{Checked, Var, unwrap};
 
 /// Broadcasting functions of two values.
 impl<T: Float> Var<T> {
@@ -54,7 +54,7 @@ impl<T: Float> Var<T> {
     #[must_use]
     #[track_caller]
     pub fn powf(&self, exponent: f64) -> Var<T> {
-        crate::var::unwrap(PowerOf { exponent }.apply(&[self]))
+        unwrap(self.checked().powf(exponent))
     }
 
     /// The remainder of `self / other` with the sign of `other` (Python's `%`). Derivatives: 1
@@ -97,6 +97,13 @@ impl<T: Float> Var<T> {
     }
 }
 
+impl<T: Float> Checked<'_, T> {
+    #[track_caller]
+    pub(crate) fn powf(self, exponent: f64) -> Result<Var<T>> {
+        PowerOf { exponent }.apply(&[self.0])
+    }
+}
+
 /// `x ^ exponent`.
 struct PowerOf {
     exponent: f64,
@@ -108,7 +115,8 @@ impl<T: Float> Op<T> for PowerOf {
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x] = inputs.exactly()?;
-        Ok(x.powf(T::constant(self.exponent)))
+        let exponent = T::constant(self.exponent);
+        x.try_map("powf", move |x| x.powf(exponent))
     }
     fn saves(&self) -> Saves {
         if self.exponent == 0.0 {
@@ -120,10 +128,11 @@ impl<T: Float> Op<T> for PowerOf {
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients().of(0, || {
             if self.exponent == 0.0 {
-                return Ok(dy.scale(0.0));
+                return dy.checked().scale(0.0);
             }
             let [x] = at.inputs()?;
-            dy.mul(&x.powf(self.exponent - 1.0).scale(self.exponent))
+            let power = x.checked().powf(self.exponent - 1.0)?;
+            dy.mul(&power.checked().scale(self.exponent)?)
         })
     }
 }

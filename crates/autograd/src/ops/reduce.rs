@@ -1,9 +1,9 @@
 //! Sums over axes and what is made of them: mean, variance, standard deviation, log-sum-exp, norms.
 
-use tensor::{Axes, Error, Float, Result, Shape, Tensor, keepdims};
+use tensor::{Axes, Error, Float, Result, Shape, Tensor, keepdims, values};
 
 use crate::backward::{Backward, InputGradients};
-use crate::op::{Inputs, Op};
+use crate::op::{Inputs, Op, composed};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
 use crate::var::Var;
@@ -54,14 +54,17 @@ impl<T: Float> Var<T> {
     #[track_caller]
     pub fn std(&self, axes: impl Into<Axes>, correction: usize) -> Result<Var<T>> {
         let axes = axes.into();
-        axes.mask("std", self.shape())?;
-        let variance = self.var(axes, correction)?;
-        let equal = variance.value().eq(&Tensor::scalar(T::ZERO))?;
-        // The root of 1 instead of 0 keeps the infinite slope at 0 out of the gradient.
-        variance
-            .masked_fill(&equal, T::ONE)?
-            .sqrt()
-            .masked_fill(&equal, T::ZERO)
+        composed("std", || {
+            axes.mask("std", self.shape())?;
+            let variance = self.var(axes, correction)?;
+            let equal = variance.value().eq(&Tensor::scalar(T::ZERO))?;
+            // The root of 1 instead of 0 keeps the infinite slope at 0 out of the gradient.
+            variance
+                .masked_fill(&equal, T::ONE)?
+                .checked()
+                .sqrt()?
+                .masked_fill(&equal, T::ZERO)
+        })
     }
 
     /// `ln Σ eˣ` over `axes`, without overflow; −∞ of no elements or of −∞ alone. Derivative:
@@ -96,51 +99,54 @@ impl<T: Float> Var<T> {
     #[track_caller]
     pub fn norm(&self, p: f64, axes: impl Into<Axes>) -> Result<Var<T>> {
         let axes = axes.into();
-        axes.mask("norm", self.shape())?;
-        if p == f64::INFINITY {
-            return self.abs().max(axes);
-        }
-        if p == 1.0 {
-            return self.abs().sum(axes);
-        }
-        if p.is_nan() || p <= 0.0 {
-            return Err(Error::value("norm", "p is not positive").with("p", p));
-        }
-        // Scaled to largest magnitudes from 1 to 2, so that no power overflows or vanishes. The
-        // scale is constant, as the norm of x / s times s does not depend on s, and a power of
-        // two, which rounds nothing.
-        let mut scale = match self.shape().contains(&0) {
-            true => Tensor::scalar(T::ONE),
-            false => self.value().abs().max(keepdims(axes.clone()))?,
-        };
-        let usable = |s: T| s.is_finite() && s > T::ZERO;
-        scale = scale.map(move |s| match usable(s) {
-            true => T::constant(s.to_f64().log2().floor().exp2()),
-            false => T::ONE,
-        });
-        let scale = Var::constant(scale);
-        let scaled = self.div(&scale)?;
-        let powers = if p == 2.0 {
-            scaled.square()
-        } else {
-            // A slope of some order is infinite at 0; a zero adds nothing, and gets gradient 0.
-            let magnitudes = scaled.abs();
-            let zeros = magnitudes.value().eq(&Tensor::scalar(T::ZERO))?;
-            magnitudes
-                .masked_fill(&zeros, T::ONE)?
-                .powf(p)
-                .masked_fill(&zeros, T::ZERO)?
-        };
-        let sum = powers.sum(keepdims(axes.clone()))?;
-        let zero = sum.value().eq(&Tensor::scalar(T::ZERO))?;
-        let safe = sum.masked_fill(&zero, T::ONE)?;
-        let root = if p == 2.0 {
-            safe.sqrt()
-        } else {
-            safe.powf(1.0 / p)
-        };
-        let norm = root.masked_fill(&zero, T::ZERO)?.mul(&scale)?;
-        norm.reshape(axes.reduced("norm", self.shape())?)
+        composed("norm", || {
+            axes.mask("norm", self.shape())?;
+            if p == f64::INFINITY {
+                return self.checked().abs()?.max(axes);
+            }
+            if p == 1.0 {
+                return self.checked().abs()?.sum(axes);
+            }
+            if p.is_nan() || p <= 0.0 {
+                return Err(Error::value("norm", "p is not positive").with("p", p));
+            }
+            // Scaled to largest magnitudes from 1 to 2, so that no power overflows or vanishes. The
+            // scale is constant, as the norm of x / s times s does not depend on s, and a power of
+            // two, which rounds nothing.
+            let mut scale = match self.shape().contains(&0) {
+                true => Tensor::scalar(T::ONE),
+                false => values::abs(self.value())?.max(keepdims(axes.clone()))?,
+            };
+            let usable = |s: T| s.is_finite() && s > T::ZERO;
+            scale = scale.try_map("norm", move |s| match usable(s) {
+                true => T::constant(s.to_f64().log2().floor().exp2()),
+                false => T::ONE,
+            })?;
+            let scale = Var::constant(scale);
+            let scaled = self.div(&scale)?;
+            let powers = if p == 2.0 {
+                scaled.checked().square()?
+            } else {
+                // A slope of some order is infinite at 0; a zero adds nothing, and gets gradient 0.
+                let magnitudes = scaled.checked().abs()?;
+                let zeros = magnitudes.value().eq(&Tensor::scalar(T::ZERO))?;
+                magnitudes
+                    .masked_fill(&zeros, T::ONE)?
+                    .checked()
+                    .powf(p)?
+                    .masked_fill(&zeros, T::ZERO)?
+            };
+            let sum = powers.sum(keepdims(axes.clone()))?;
+            let zero = sum.value().eq(&Tensor::scalar(T::ZERO))?;
+            let safe = sum.masked_fill(&zero, T::ONE)?;
+            let root = if p == 2.0 {
+                safe.checked().sqrt()?
+            } else {
+                safe.checked().powf(1.0 / p)?
+            };
+            let norm = root.masked_fill(&zero, T::ZERO)?.mul(&scale)?;
+            norm.reshape(axes.reduced("norm", self.shape())?)
+        })
     }
 }
 
@@ -211,7 +217,11 @@ impl<T: Float> Op<T> for Mean {
     }
     fn vjp(&self, at: &Backward<'_, T>, dy: &Var<T>) -> Result<InputGradients<T>> {
         at.gradients().of(0, || {
-            spread(&dy.scale(self.share), &self.axes, at.input_shape(0)?)
+            spread(
+                &dy.checked().scale(self.share)?,
+                &self.axes,
+                at.input_shape(0)?,
+            )
         })
     }
     fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
@@ -247,7 +257,7 @@ impl<T: Float> Op<T> for Variance {
             };
             let centred = x.sub(&x.mean(keepdims(self.axes.clone()))?)?;
             let dy = with_axes(dy, &self.axes, x.shape())?;
-            dy.scale(slope).mul(&centred)
+            dy.checked().scale(slope)?.mul(&centred)
         })
     }
     fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
@@ -276,7 +286,7 @@ impl<T: Float> Op<T> for LogSumExp {
             // −∞ − (−∞) would be NaN; no element has a share in the sum there.
             let nothing = y.value().eq(&Tensor::scalar(T::LOWEST))?;
             let y = with_axes(&y.masked_fill(&nothing, T::ZERO)?, &self.axes, x.shape())?;
-            with_axes(dy, &self.axes, x.shape())?.mul(&x.sub(&y)?.exp())
+            with_axes(dy, &self.axes, x.shape())?.mul(&x.sub(&y)?.checked().exp()?)
         })
     }
     fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {

@@ -1,7 +1,9 @@
 //! Images of another size: interpolation, and pooling to a given size.
 
-use tensor::{Error, Float, Result, SparseMatrix, Tensor};
+use tensor::{Error, Float, Result, Shape, SparseMatrix, Tensor};
 
+use super::extremes::max_of_counted;
+use crate::op::composed;
 use crate::samples::OpEntry;
 use crate::var::Var;
 
@@ -14,18 +16,20 @@ impl<T: Float> Var<T> {
     /// If the value has not four axes, or an image without pixels is enlarged.
     #[track_caller]
     pub fn resize_nearest(&self, size: [usize; 2]) -> Result<Var<T>> {
-        let old = image_size("resize_nearest", self, size)?;
-        let mut resized = self.clone();
-        for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
-            if new != old {
-                let nearest = |i: usize| {
-                    let centre = (i as f64 + 0.5) * old as f64 / new as f64;
-                    [((centre as usize).min(old.saturating_sub(1)), T::ONE)]
-                };
-                resized = resized.mixed(axis, new, nearest)?;
+        composed("resize_nearest", || {
+            let old = image_size("resize_nearest", self, size)?;
+            let mut resized = self.clone();
+            for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
+                if new != old {
+                    let nearest = |i: usize| {
+                        let centre = (i as f64 + 0.5) * old as f64 / new as f64;
+                        [((centre as usize).min(old.saturating_sub(1)), T::ONE)]
+                    };
+                    resized = resized.mixed(axis, new, nearest)?;
+                }
             }
-        }
-        Ok(resized)
+            Ok(resized)
+        })
     }
 
     /// Bilinear interpolation, without anti-aliasing. Pixel centres lie at half-integers and the
@@ -36,15 +40,17 @@ impl<T: Float> Var<T> {
     /// As [`Var::resize_nearest`].
     #[track_caller]
     pub fn resize_bilinear(&self, size: [usize; 2], align_corners: bool) -> Result<Var<T>> {
-        let old = image_size("resize_bilinear", self, size)?;
-        let mut resized = self.clone();
-        for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
-            if new != old {
-                let weights = |i| linear_weights(i, new, old, align_corners);
-                resized = resized.mixed(axis, new, weights)?;
+        composed("resize_bilinear", || {
+            let old = image_size("resize_bilinear", self, size)?;
+            let mut resized = self.clone();
+            for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
+                if new != old {
+                    let weights = |i| linear_weights(i, new, old, align_corners);
+                    resized = resized.mixed(axis, new, weights)?;
+                }
             }
-        }
-        Ok(resized)
+            Ok(resized)
+        })
     }
 
     /// The mean of `size` windows that cover the image: along each axis, window `i` of `m` over
@@ -55,48 +61,54 @@ impl<T: Float> Var<T> {
     /// As [`Var::resize_nearest`].
     #[track_caller]
     pub fn adaptive_avg_pool2d(&self, size: [usize; 2]) -> Result<Var<T>> {
-        let old = image_size("adaptive_avg_pool2d", self, size)?;
-        let mut pooled = self.clone();
-        for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
-            pooled = pooled.mixed(axis, new, |i| {
-                let window = adaptive_window(i, new, old);
-                let weight = T::constant(1.0 / window.len() as f64);
-                window.map(move |pixel| (pixel, weight))
-            })?;
-        }
-        Ok(pooled)
+        composed("adaptive_avg_pool2d", || {
+            let old = image_size("adaptive_avg_pool2d", self, size)?;
+            let mut pooled = self.clone();
+            for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
+                pooled = pooled.mixed(axis, new, |i| {
+                    let window = adaptive_window(i, new, old);
+                    let weight = T::constant(1.0 / window.len() as f64);
+                    window.map(move |pixel| (pixel, weight))
+                })?;
+            }
+            Ok(pooled)
+        })
     }
 
     /// The largest value of the windows of [`Var::adaptive_avg_pool2d`]. Derivative: the gradient,
-    /// for the largest element; equal ones get equal shares along each axis.
+    /// for the largest element of the window; several that are equal get equal shares of it.
     ///
     /// # Errors
     /// As [`Var::resize_nearest`].
     #[track_caller]
     pub fn adaptive_max_pool2d(&self, size: [usize; 2]) -> Result<Var<T>> {
-        let old = image_size("adaptive_max_pool2d", self, size)?;
-        let mut pooled = self.clone();
-        for (axis, (&new, &old)) in size.iter().zip(&old).enumerate() {
-            let axis = axis + 1;
-            // Where the sizes do not divide, windows reach into a pixel at either end.
-            let longest = match new {
-                0 => 1,
-                _ if old.is_multiple_of(new) => old / new,
-                _ => old.div_ceil(new) + 1,
-            };
-            // Shorter windows repeat their last pixel, which changes no maximum.
-            let index = Tensor::from_fn([new, longest], |at| {
-                let window = adaptive_window(at[0], new, old);
-                (window.start + at[1]).min(window.end - 1) as i64
-            })?;
-            let mut shape = pooled.shape().to_vec();
-            shape.splice(axis..=axis, [new, longest]);
-            pooled = pooled
-                .index_select(axis as isize, &index.reshape([new * longest])?)?
-                .reshape(shape)?
-                .max(axis as isize + 1)?;
-        }
-        Ok(pooled)
+        composed("adaptive_max_pool2d", || {
+            let old = image_size("adaptive_max_pool2d", self, size)?;
+            if self.shape().contains(&0) || size.contains(&0) {
+                // Nothing is all that any pooling makes of nothing.
+                return self.adaptive_avg_pool2d(size);
+            }
+            let [rows, columns] = [0, 1].map(|axis| Windows {
+                new: size[axis],
+                old: old[axis],
+                longest: longest_window(size[axis], old[axis]),
+            });
+            let windows = self
+                .index_select(1, &rows.pixels()?)?
+                .index_select(2, &columns.pixels()?)?
+                .reshape([
+                    self.shape()[0],
+                    rows.new,
+                    rows.longest,
+                    columns.new,
+                    columns.longest,
+                    self.shape()[3],
+                ])?;
+            let counted = rows
+                .counted([rows.new, rows.longest, 1, 1, 1])?
+                .mul(&columns.counted([columns.new, columns.longest, 1])?)?;
+            max_of_counted(&windows, [2, 4], counted)
+        })
     }
 
     /// The mean over all pixels, `[batch, channels]`. Derivative: each gradient, shared equally.
@@ -105,8 +117,10 @@ impl<T: Float> Var<T> {
     /// If the value has not four axes.
     #[track_caller]
     pub fn global_avg_pool2d(&self) -> Result<Var<T>> {
-        image_size("global_avg_pool2d", self, [1, 1])?;
-        self.mean([1, 2])
+        composed("global_avg_pool2d", || {
+            image_size("global_avg_pool2d", self, [1, 1])?;
+            self.mean([1, 2])
+        })
     }
 
     /// The largest value over all pixels, `[batch, channels]`. Derivative: as [`Var::max`].
@@ -115,8 +129,10 @@ impl<T: Float> Var<T> {
     /// If the value has not four axes or no pixels.
     #[track_caller]
     pub fn global_max_pool2d(&self) -> Result<Var<T>> {
-        image_size("global_max_pool2d", self, [1, 1])?;
-        self.max([1, 2])
+        composed("global_max_pool2d", || {
+            image_size("global_max_pool2d", self, [1, 1])?;
+            self.max([1, 2])
+        })
     }
 
     /// `new` pixels along the height (`axis` 0) or the width (1), each the sum of old ones by the
@@ -147,6 +163,47 @@ fn image_size<T: Float>(operation: &str, x: &Var<T>, size: [usize; 2]) -> Result
         return Err(Error::shape(operation, "the images have no pixels").with("images", x.shape()));
     }
     Ok([height, width])
+}
+
+/// The adaptive windows along one axis, all as long as the longest: shorter ones repeat their last
+/// pixel, which changes no maximum.
+struct Windows {
+    new: usize,
+    old: usize,
+    longest: usize,
+}
+
+impl Windows {
+    /// The pixels of all windows, one after the other.
+    fn pixels(&self) -> Result<Tensor<i64>> {
+        let pixels = Tensor::from_fn([self.new, self.longest], |at| {
+            let window = adaptive_window(at[0], self.new, self.old);
+            (window.start + at[1]).min(window.end - 1) as i64
+        })?;
+        pixels.flatten(0)
+    }
+
+    /// 1 for each pixel of a window and 0 for its repetitions, under `shape`.
+    fn counted<T: Float>(&self, shape: impl Into<Shape>) -> Result<Tensor<T>> {
+        let counted = Tensor::from_fn([self.new, self.longest], |at| {
+            let window = adaptive_window(at[0], self.new, self.old);
+            if at[1] < window.len() {
+                T::ONE
+            } else {
+                T::ZERO
+            }
+        })?;
+        counted.reshape(shape)
+    }
+}
+
+/// The most pixels of one of `new` windows over `old` pixels.
+fn longest_window(new: usize, old: usize) -> usize {
+    if old.is_multiple_of(new) {
+        return old / new;
+    }
+    // Where the sizes do not divide, windows reach into a pixel at either end.
+    old.div_ceil(new) + 1
 }
 
 /// The pixels under window `i` of `new` over `old` pixels.

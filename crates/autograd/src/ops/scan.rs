@@ -3,7 +3,7 @@
 use tensor::{Axes, Error, Float, Result, Shape, Tensor, keepdims};
 
 use crate::backward::{Backward, InputGradients};
-use crate::op::{Inputs, Op};
+use crate::op::{Inputs, Op, composed};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
 use crate::var::Var;
@@ -37,15 +37,17 @@ impl<T: Float> Var<T> {
     #[track_caller]
     pub fn prod(&self, axes: impl Into<Axes>) -> Result<Var<T>> {
         let axes = axes.into();
-        let mask = axes.mask("prod", self.shape())?;
-        // The reduced axes become one, at the end.
-        let mut order: Vec<isize> = (0..self.rank() as isize).collect();
-        order.sort_by_key(|&axis| mask[axis as usize]);
-        let kept = mask.iter().filter(|&&reduced| !reduced).count();
-        let rows = self.permute(&order)?.flatten(kept)?;
-        Product
-            .apply(&[&rows])?
-            .reshape(axes.reduced("prod", self.shape())?)
+        composed("prod", || {
+            let mask = axes.mask("prod", self.shape())?;
+            // The reduced axes become one, at the end.
+            let mut order: Vec<isize> = (0..self.rank() as isize).collect();
+            order.sort_by_key(|&axis| mask[axis as usize]);
+            let kept = mask.iter().filter(|&&reduced| !reduced).count();
+            let rows = self.permute(&order)?.flatten(kept)?;
+            Product
+                .apply(&[&rows])?
+                .reshape(axes.reduced("prod", self.shape())?)
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use tensor::{Axes, Element, Error, Float, Result, Shape, Slice, Tensor};
 
 use crate::backward::{Backward, InputGradients};
-use crate::op::{Inputs, Op};
+use crate::op::{Inputs, Op, composed};
 use crate::samples::OpEntry;
 use crate::saves::Saves;
 use crate::var::{Var, unwrap};
@@ -18,16 +18,18 @@ impl<T: Float> Var<T> {
     /// If `order` is not a permutation of all axes.
     #[track_caller]
     pub fn permute(&self, order: &[isize]) -> Result<Var<T>> {
-        let value = self.value().permute(order)?;
-        let order = order
-            .iter()
-            .map(|&axis| self.shape().axis("permute", axis))
-            .collect::<Result<Vec<_>>>()?;
-        if order.iter().enumerate().all(|(i, &axis)| i == axis) {
-            return Ok(self.clone());
-        }
-        debug_assert_eq!(value.rank(), order.len());
-        Permute { order }.apply(&[self])
+        composed("permute", || {
+            let value = self.value().permute(order)?;
+            let order = order
+                .iter()
+                .map(|&axis| self.shape().axis("permute", axis))
+                .collect::<Result<Vec<_>>>()?;
+            if order.iter().enumerate().all(|(i, &axis)| i == axis) {
+                return Ok(self.clone());
+            }
+            debug_assert_eq!(value.rank(), order.len());
+            Permute { order }.apply(&[self])
+        })
     }
 
     /// The last two axes exchanged: the transpose of each matrix. Below two axes, `self`.
@@ -46,16 +48,18 @@ impl<T: Float> Var<T> {
     /// If an axis does not exist.
     #[track_caller]
     pub fn swap_axes(&self, a: isize, b: isize) -> Result<Var<T>> {
-        let (a, b) = (
-            self.shape().axis("swap_axes", a)?,
-            self.shape().axis("swap_axes", b)?,
-        );
-        if a == b {
-            return Ok(self.clone());
-        }
-        let mut order: Vec<usize> = (0..self.rank()).collect();
-        order.swap(a, b);
-        Permute { order }.apply(&[self])
+        composed("swap_axes", || {
+            let (a, b) = (
+                self.shape().axis("swap_axes", a)?,
+                self.shape().axis("swap_axes", b)?,
+            );
+            if a == b {
+                return Ok(self.clone());
+            }
+            let mut order: Vec<usize> = (0..self.rank()).collect();
+            order.swap(a, b);
+            Permute { order }.apply(&[self])
+        })
     }
 
     /// The axes from `start` on merged into one. Derivative: the gradient under the old shape.
@@ -64,8 +68,10 @@ impl<T: Float> Var<T> {
     /// If there are fewer than `start` axes.
     #[track_caller]
     pub fn flatten(&self, start: usize) -> Result<Var<T>> {
-        let shape = self.value().flatten(start)?.shape().clone();
-        self.reshape(shape)
+        composed("flatten", || {
+            let shape = self.value().flatten(start)?.shape().clone();
+            self.reshape(shape)
+        })
     }
 
     /// A new axis of size 1 before `axis`; `-1` appends it. Derivative: the gradient without it.
@@ -74,8 +80,10 @@ impl<T: Float> Var<T> {
     /// If the position is outside the result.
     #[track_caller]
     pub fn expand_dims(&self, axis: isize) -> Result<Var<T>> {
-        let shape = self.value().expand_dims(axis)?.shape().clone();
-        self.reshape(shape)
+        composed("expand_dims", || {
+            let shape = self.value().expand_dims(axis)?.shape().clone();
+            self.reshape(shape)
+        })
     }
 
     /// Without the axes `axes`, which must have size 1. Derivative: the gradient with them.
@@ -84,8 +92,10 @@ impl<T: Float> Var<T> {
     /// If an axis does not exist or has another size.
     #[track_caller]
     pub fn squeeze(&self, axes: impl Into<Axes>) -> Result<Var<T>> {
-        let shape = self.value().squeeze(axes)?.shape().clone();
-        self.reshape(shape)
+        composed("squeeze", || {
+            let shape = self.value().squeeze(axes)?.shape().clone();
+            self.reshape(shape)
+        })
     }
 
     /// The part that `slices` take, one per axis from the first. Derivative: the gradient in its
@@ -107,10 +117,12 @@ impl<T: Float> Var<T> {
     /// If the axis does not exist or the step is 0.
     #[track_caller]
     pub fn slice_axis(&self, axis: isize, slice: impl Into<Slice>) -> Result<Var<T>> {
-        let axis = self.shape().axis("slice_axis", axis)?;
-        let mut slices = vec![Slice::from(..); axis];
-        slices.push(slice.into());
-        TakeSlice { slices }.apply(&[self])
+        composed("slice_axis", || {
+            let axis = self.shape().axis("slice_axis", axis)?;
+            let mut slices = vec![Slice::from(..); axis];
+            slices.push(slice.into());
+            TakeSlice { slices }.apply(&[self])
+        })
     }
 
     /// The element `index` of an axis, which disappears from the shape. Derivative: as
@@ -120,10 +132,12 @@ impl<T: Float> Var<T> {
     /// If the axis does not exist or the index is outside it.
     #[track_caller]
     pub fn index_axis(&self, axis: isize, index: usize) -> Result<Var<T>> {
-        let shape = self.value().index_axis(axis, index)?.shape().clone();
-        // An index of an existing axis is below the length of an allocation.
-        let index = index as isize;
-        self.slice_axis(axis, index..index + 1)?.reshape(shape)
+        composed("index_axis", || {
+            let shape = self.value().index_axis(axis, index)?.shape().clone();
+            // An index of an existing axis is below the length of an allocation.
+            let index = index as isize;
+            self.slice_axis(axis, index..index + 1)?.reshape(shape)
+        })
     }
 
     /// Zeros of `shape`, with `self` where `slices` take it: the adjoint of [`Var::slice`].
@@ -156,23 +170,26 @@ impl<T: Float> Var<T> {
     /// If the axis does not exist, or the sizes do not add up to it.
     #[track_caller]
     pub fn split(&self, sizes: &[usize], axis: isize) -> Result<Vec<Var<T>>> {
-        let resolved = self.shape().axis("split", axis)?;
-        let total = sizes.iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
-        if total != Some(self.shape()[resolved]) {
-            return Err(
-                Error::shape("split", format!("the sizes do not add up to axis {axis}"))
-                    .with("shape", self.shape())
-                    .with("sizes", format!("{sizes:?}")),
-            );
-        }
-        let mut start = 0;
-        let mut pieces = Vec::with_capacity(sizes.len());
-        for &size in sizes {
-            let stop = start + size as isize;
-            pieces.push(self.slice_axis(axis, start..stop)?);
-            start = stop;
-        }
-        Ok(pieces)
+        composed("split", || {
+            let resolved = self.shape().axis("split", axis)?;
+            let total = sizes.iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
+            if total != Some(self.shape()[resolved]) {
+                return Err(Error::shape(
+                    "split",
+                    format!("the sizes do not add up to axis {axis}"),
+                )
+                .with("shape", self.shape())
+                .with("sizes", format!("{sizes:?}")));
+            }
+            let mut start = 0;
+            let mut pieces = Vec::with_capacity(sizes.len());
+            for &size in sizes {
+                let stop = start + size as isize;
+                pieces.push(self.slice_axis(axis, start..stop)?);
+                start = stop;
+            }
+            Ok(pieces)
+        })
     }
 }
 

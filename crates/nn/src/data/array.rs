@@ -130,7 +130,11 @@ impl Array {
     }
 
     /// The same values in row-major memory: `self` if it is so already, else a copy.
+    ///
+    /// # Panics
+    /// If memory for the copy cannot be allocated.
     #[must_use]
+    #[track_caller]
     pub fn contiguous(&self) -> Array {
         with_tensor!(self, x => x.contiguous().into())
     }
@@ -172,9 +176,11 @@ fn convert<S: Element, T: Element>(from: &Tensor<S>, operation: &str) -> Result<
         },
     };
     const CHUNK: usize = 1 << 14;
-    let contiguous = from.contiguous();
+    let operation = &format!("to::<{}>", T::DTYPE);
+    let contiguous = from.try_contiguous(operation)?;
     let source = contiguous.as_slice().unwrap_or_default();
-    let mut converted = Tensor::<T>::zeros(from.shape())?;
+    let mut converted =
+        Tensor::<T>::zeros(from.shape()).map_err(|error| error.in_operation(operation))?;
     let first_misfit = AtomicUsize::new(usize::MAX);
     let pieces = converted
         .make_mut()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
-use tensor::{Error, Float, Shape, Tensor};
+use tensor::{Error, Float, Shape, Tensor, vec_with_capacity};
 
 use super::ahead::Worker;
 use super::array::Array;
@@ -181,7 +181,10 @@ impl Batches {
     }
 
     /// Makes `order` the order of the rows in an epoch.
-    fn order(&self, epoch: usize, order: &mut Vec<usize>) {
+    fn order(&self, epoch: usize, order: &mut Vec<usize>) -> Result<()> {
+        if order.capacity() < self.rows() {
+            *order = vec_with_capacity("batches", self.rows())?;
+        }
         order.clear();
         order.extend(0..self.rows());
         if let Some(seed) = self.seed {
@@ -190,6 +193,7 @@ impl Batches {
             generator.set_stream(u64::MAX - epoch as u64);
             order.shuffle(&mut generator);
         }
+        Ok(())
     }
 }
 
@@ -291,7 +295,10 @@ impl<T: Float> Maker<T> {
         let batches = &self.batches;
         if self.done >= self.order.len() {
             let epoch = self.epochs.next()?;
-            batches.order(epoch, &mut self.order);
+            if let Err(error) = batches.order(epoch, &mut self.order) {
+                self.epochs = 0..0;
+                return Some(Err(error));
+            }
             (self.epoch, self.done) = (epoch, 0);
         }
         let end = self.order.len().min(self.done + batches.batch_size);

@@ -29,7 +29,8 @@ pub fn to_categorical(labels: impl Into<Array>, classes: usize) -> Result<Tensor
         shape.pop();
     }
     shape.push(classes);
-    let mut out = Tensor::<f32>::zeros(shape)?;
+    let mut out =
+        Tensor::<f32>::zeros(shape).map_err(|error| error.in_operation("to_categorical"))?;
     let elements = out.make_mut();
     for (i, label) in labels.iter().enumerate() {
         let class = usize::try_from(label)

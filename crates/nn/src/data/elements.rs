@@ -262,7 +262,7 @@ impl Elements {
             let order: Vec<isize> = (0..shape.len() as isize).rev().collect();
             Ok(Tensor::from_vec(elements, reversed)?
                 .permute(&order)?
-                .contiguous())
+                .try_contiguous("npy")?)
         }
         Ok(match self {
             Elements::F32(elements) => tensor(elements, shape, fortran)?.into(),

@@ -2,7 +2,7 @@
 
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
-use tensor::{Element, Shape, Tensor};
+use tensor::{Element, Shape, Tensor, vec_with_capacity};
 
 use crate::error::Result;
 
@@ -16,16 +16,27 @@ use crate::error::Result;
 /// assert_eq!(order, permutation(5, 42));
 /// assert_ne!(permutation(100, 1), permutation(100, 2));
 /// ```
+///
+/// # Panics
+/// If memory for that many numbers cannot be allocated.
+#[must_use]
+#[track_caller]
 pub fn permutation(count: usize, seed: u64) -> Vec<usize> {
+    shuffled("permutation", count, seed).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// [`permutation`], with an error of `operation` where memory is short.
+fn shuffled(operation: &str, count: usize, seed: u64) -> Result<Vec<usize>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut order: Vec<usize> = (0..count).collect();
+    let mut order = vec_with_capacity(operation, count)?;
+    order.extend(0..count);
     for last in (1..count).rev() {
         // The upper half of a 128-bit product: uniform but for less than 2⁻³² of bias.
         let below = last as u128 + 1;
         let other = ((u128::from(rng.next_u64()) * below) >> 64) as usize;
         order.swap(last, other);
     }
-    order
+    Ok(order)
 }
 
 /// The rows (entries of the first axis) of `x` that `rows` lists, in its order.
@@ -41,24 +52,18 @@ pub fn permutation(count: usize, seed: u64) -> Vec<usize> {
 /// # Errors
 /// If `x` has no axes, or a row is outside it.
 pub fn take_rows<T: Element>(x: &Tensor<T>, rows: &[usize]) -> Result<Tensor<T>> {
-    let (count, row_len) = row_geometry("take_rows", x.shape())?;
-    let contiguous = x.contiguous();
-    let source = contiguous.as_slice().unwrap_or_default();
-    let mut out = Vec::with_capacity(rows.len().saturating_mul(row_len));
-    for &row in rows {
-        if row >= count {
-            return Err(tensor::Error::index(
-                "take_rows",
-                format!("row {row} is outside the {count} rows"),
-            )
-            .with("array", x.shape())
-            .into());
-        }
-        out.extend_from_slice(&source[row * row_len..][..row_len]);
+    let (count, _) = row_geometry("take_rows", x.shape())?;
+    if let Some(row) = rows.iter().find(|&&row| row >= count) {
+        return Err(tensor::Error::index(
+            "take_rows",
+            format!("row {row} is outside the {count} rows"),
+        )
+        .with("array", x.shape())
+        .into());
     }
-    let mut shape = x.shape().to_vec();
-    shape[0] = rows.len();
-    Ok(Tensor::from_vec(out, shape)?)
+    let index = Tensor::from_fn(rows.len(), |at| rows[at[0]] as i64);
+    let taken = index.and_then(|index| x.index_select(0, &index));
+    Ok(taken.map_err(|error| error.in_operation("take_rows"))?)
 }
 
 /// The number of rows of an array and the number of elements in each.
@@ -130,7 +135,7 @@ pub(crate) fn split_rows(
     if test_count >= count {
         return Err(invalid("no rows are left to train on".into()).into());
     }
-    let mut test = permutation(count, seed);
+    let mut test = shuffled("train_test_split", count, seed)?;
     let train = test.split_off(test_count);
     Ok((train, test))
 }

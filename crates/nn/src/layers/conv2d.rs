@@ -197,6 +197,12 @@ impl<T: Float> Layer<T> for Conv2d {
 
     fn build(&self, input: &Shape, weights: &mut Weights<T>) -> Result<Shape> {
         let sizes @ [height, width, channels] = image_sizes("conv2d", input)?;
+        if self.filters == 0 || channels == 0 {
+            return Err(Error::shape("conv2d", "there is nothing to convolve")
+                .with("filters", self.filters)
+                .with("channels", channels)
+                .into());
+        }
         if self.groups == 0 || channels % self.groups != 0 {
             return Err(
                 Error::shape("conv2d", "the channels do not divide into the groups")

@@ -85,19 +85,20 @@ impl<T: Float> Sequential<T> {
         let output = self.output_shape().map_or(&[][..], |shape| shape);
         output.iter().for_each(|&size| shape.push(size));
         if (1..=BATCH).contains(&count) {
-            let predictions = self.predict_batch(x.to_tensor()?)?;
+            let predictions = self.predict_batch(x.to_tensor("predict")?)?;
             if *predictions.shape() != shape {
                 return Err(unexpected_output(predictions.shape(), self.output_shape()));
             }
             return Ok(predictions);
         }
-        let mut predictions = Tensor::zeros(shape)?;
+        let mut predictions =
+            Tensor::zeros(shape).map_err(|error| error.in_operation("predict"))?;
         let row = output.iter().product::<usize>();
         let values = predictions.make_mut();
         let mut start = 0;
         while start < count {
             let end = count.min(start + BATCH);
-            let output = self.predict_batch(x.slice(start..end)?.to_tensor()?)?;
+            let output = self.predict_batch(x.slice(start..end)?.to_tensor("predict")?)?;
             let rows = &mut values[start * row..end * row];
             if output.len() != rows.len() {
                 return Err(unexpected_output(output.shape(), self.output_shape()));
@@ -114,7 +115,7 @@ impl<T: Float> Sequential<T> {
     fn predict_batch(&self, x: Tensor<T>) -> Result<Tensor<T>> {
         let (x, weights) = (Var::constant(x), WeightSource::Model);
         let output = self.run(x, weights, Mode::PREDICT, &mut |_, _| Ok(()))?;
-        Ok(output.into_value().contiguous())
+        Ok(output.into_value().try_contiguous("predict")?)
     }
 
     /// All weights as variables on `tape`, in the order of [`Sequential::parameters`] and in the

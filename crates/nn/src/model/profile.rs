@@ -104,7 +104,7 @@ impl<T: Float> Sequential<T> {
         let targets = self.checked_targets("profile", x.shape(), &y)?;
         let weights = self.weights();
         let state = self.compiled().map(|compiled| compiled.state().clone());
-        let (samples, inputs) = (x.len(), x.to_tensor()?);
+        let (samples, inputs) = (x.len(), x.to_tensor("profile")?);
         let traces = self.on_pool_mut(samples, |model| {
             model.watched_steps(&inputs, &targets, steps.max(1))
         });

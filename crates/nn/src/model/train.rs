@@ -28,7 +28,7 @@ impl<T: Float> Sequential<T> {
         while start < x.len() {
             let end = x.len().min(start + BATCH);
             let targets = Targets::new(&samples::slice(y, start..end)?)?;
-            let batch = Var::constant(x.slice(start..end)?.to_tensor()?);
+            let batch = Var::constant(x.slice(start..end)?.to_tensor("evaluate")?);
             let mode = Mode {
                 without_last_activation: self.loss_absorbs_activation(compiled),
                 ..Mode::PREDICT
@@ -55,7 +55,7 @@ impl<T: Float> Sequential<T> {
         }
         let targets = self.checked_targets("train_on_batch", x.shape(), &y)?;
         let mut running = Running::default();
-        self.step(&x.to_tensor()?, &targets, &mut running)?;
+        self.step(&x.to_tensor("train_on_batch")?, &targets, &mut running)?;
         Ok(running.scores(self.require_compiled("train_on_batch")?))
     }
 

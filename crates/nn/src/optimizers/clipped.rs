@@ -86,17 +86,19 @@ impl<O> Clipped<O> {
 
 /// `Σ g²`.
 fn square_norm<T: Float>(gradient: &Tensor<T>) -> Result<f64> {
-    Ok(gradient.square().sum(..)?.item()?.to_f64())
+    let squares = gradient.try_map("clip_norm", |g| g * g)?;
+    Ok(squares.sum(..)?.item()?.to_f64())
 }
 
 /// Multiplies by what brings `norm` down to `limit`; by 1 if it is below. In place.
-fn shrink<T: Float>(gradient: &mut Tensor<T>, norm: f64, limit: f64) {
+fn shrink<T: Float>(gradient: &mut Tensor<T>, norm: f64, limit: f64) -> Result<()> {
     if norm > limit {
         let factor = T::constant(limit / norm);
-        for value in gradient.make_mut() {
+        for value in gradient.try_make_mut("clip_norm")? {
             *value = *value * factor;
         }
     }
+    Ok(())
 }
 
 impl<T: Float, O: Optimizer<T>> Optimizer<T> for Clipped<O> {
@@ -120,26 +122,28 @@ impl<T: Float, O: Optimizer<T>> Optimizer<T> for Clipped<O> {
         match self.limit {
             Limit::Value(limit) => {
                 let limit = T::constant(limit);
-                for value in gradients.iter_mut().flat_map(Tensor::make_mut) {
-                    // Comparisons that are false for NaN let it through, to be noticed.
-                    if *value > limit {
-                        *value = limit;
-                    } else if *value < -limit {
-                        *value = -limit;
+                for gradient in gradients.iter_mut() {
+                    for value in gradient.try_make_mut("clip_value")? {
+                        // Comparisons that are false for NaN let it through, to be noticed.
+                        if *value > limit {
+                            *value = limit;
+                        } else if *value < -limit {
+                            *value = -limit;
+                        }
                     }
                 }
             }
             Limit::Norm(limit) => {
                 for gradient in gradients.iter_mut() {
                     let norm = square_norm(gradient)?.sqrt();
-                    shrink(gradient, norm, limit);
+                    shrink(gradient, norm, limit)?;
                 }
             }
             Limit::GlobalNorm(limit) => {
                 let squares = gradients.iter().map(square_norm);
                 let norm = squares.sum::<Result<f64>>()?.sqrt();
                 for gradient in gradients.iter_mut() {
-                    shrink(gradient, norm, limit);
+                    shrink(gradient, norm, limit)?;
                 }
             }
         }

@@ -3,7 +3,7 @@
 use crate::conv::filters::Filters;
 use crate::conv::job::Execution;
 use crate::conv::params::{Conv2dOptions, Conv2dParams};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, named};
 use crate::float::Float;
 use crate::matmul::Epilogue;
 use crate::shape::Shape;
@@ -40,7 +40,9 @@ impl<T: Float> Tensor<T> {
     /// # Errors
     /// As [`Conv2dParams::new`].
     pub fn conv2d(&self, filters: &Tensor<T>, options: &Conv2dOptions) -> Result<Tensor<T>> {
-        self.conv2d_fused(filters, None, false, options)
+        named("conv2d", || {
+            self.conv2d_fused(filters, None, false, options)
+        })
     }
 
     /// `y = x ⋆ w + bias`, then `max(y, 0)` if `relu`, in one pass over memory; see
@@ -65,7 +67,7 @@ impl<T: Float> Tensor<T> {
         relu: bool,
         options: &Conv2dOptions,
     ) -> Result<Tensor<T>> {
-        let operation = "conv2d";
+        let operation = "conv2d_fused";
         let params = Conv2dParams::resolve(operation, self.shape(), filters.shape(), options)?;
         let bias = bias
             .map(|bias| checked_bias(operation, bias, filters, &params))
@@ -138,7 +140,9 @@ impl<T: Float> Tensor<T> {
         gate: &Tensor<T>,
         options: &Conv2dOptions,
     ) -> Result<Tensor<T>> {
-        input_gradient(self, filters, gate.shape(), Some(gate), options)
+        named("conv2d_input_gradient_gated", || {
+            input_gradient(self, filters, gate.shape(), Some(gate), options)
+        })
     }
 
     /// The gradient of [`Tensor::conv2d`] with respect to its filters of shape `filters`; `self`
@@ -193,8 +197,10 @@ impl<T: Float> Tensor<T> {
         filters: &[usize],
         options: &Conv2dOptions,
     ) -> Result<Tensor<T>> {
-        let params = Conv2dParams::resolve(FILTER_GRADIENT, self.shape(), filters, options)?;
-        filter_gradient(self, gradient, &params, filter_and_bias_shape(&params))
+        named("conv2d_filter_and_bias_gradient", || {
+            let params = Conv2dParams::resolve(FILTER_GRADIENT, self.shape(), filters, options)?;
+            filter_gradient(self, gradient, &params, filter_and_bias_shape(&params))
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use crate::conv::job::Execution;
 use crate::conv::ops::{checked_bias, slice};
 use crate::conv::params::{Conv2dOptions, Conv2dParams};
 use crate::conv::winograd::Target;
-use crate::error::Result;
+use crate::error::{Result, named};
 use crate::float::Float;
 use crate::matmul::Epilogue;
 use crate::pool::{Pool2dOptions, PoolIndices};
@@ -71,12 +71,14 @@ impl<T: Float> Tensor<T> {
         options: &Conv2dOptions,
         pool: &Pool2dOptions,
     ) -> Result<Tensor<T>> {
-        let options = options.without_unpooled(self.shape(), filters.shape(), pool)?;
-        if let Some((values, _)) = on_the_way(self, filters, bias, &options, pool, false)? {
-            return Ok(values);
-        }
-        self.conv2d_fused(filters, Some(bias), true, &options)?
-            .max_pool2d_values(pool)
+        named("conv2d_relu_max_pool2d", || {
+            let options = options.without_unpooled(self.shape(), filters.shape(), pool)?;
+            if let Some((values, _)) = on_the_way(self, filters, bias, &options, pool, false)? {
+                return Ok(values);
+            }
+            self.conv2d_fused(filters, Some(bias), true, &options)?
+                .max_pool2d_values(pool)
+        })
     }
 
     /// [`Tensor::conv2d_relu_max_pool2d`], and where the maxima were that are positive, for
@@ -104,14 +106,16 @@ impl<T: Float> Tensor<T> {
         options: &Conv2dOptions,
         pool: &Pool2dOptions,
     ) -> Result<(Tensor<T>, PoolIndices)> {
-        let options = options.without_unpooled(self.shape(), filters.shape(), pool)?;
-        if let Some((values, Some(positions))) =
-            on_the_way(self, filters, bias, &options, pool, true)?
-        {
-            return Ok((values, PoolIndices::Small(positions)));
-        }
-        self.conv2d_fused(filters, Some(bias), true, &options)?
-            .max_pool2d_gated(pool)
+        named("conv2d_relu_max_pool2d_gated", || {
+            let options = options.without_unpooled(self.shape(), filters.shape(), pool)?;
+            if let Some((values, Some(positions))) =
+                on_the_way(self, filters, bias, &options, pool, true)?
+            {
+                return Ok((values, PoolIndices::Small(positions)));
+            }
+            self.conv2d_fused(filters, Some(bias), true, &options)?
+                .max_pool2d_gated(pool)
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use crate::conv::job::Execution;
 use crate::conv::ops::{FILTER_GRADIENT, INPUT_GRADIENT, build, filter_and_bias_shape, slice};
 use crate::conv::params::{Conv2dOptions, Conv2dParams, ConvDirection};
 use crate::conv::winograd::PooledGradient;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, named};
 use crate::float::Float;
 use crate::pool::{Pool2dOptions, PoolIndices};
 use crate::tensor::Tensor;
@@ -123,35 +123,37 @@ impl<T: Float> Tensor<T> {
         options: &Conv2dOptions,
         pool: &Pool2dOptions,
     ) -> Result<Tensor<T>> {
-        let params = Conv2dParams::resolve(INPUT_GRADIENT, input, filters.shape(), options)?;
-        if let Some(gate) = gate
-            && **gate.shape() != *input
-        {
-            let message = "the gate has not the shape of the input";
-            return Err(Error::shape(INPUT_GRADIENT, message)
-                .with("gate", gate.shape())
-                .with("input", params.input_shape()));
-        }
-        let dy = self;
-        let gradient = Pooled { dy, indices, pool };
-        let w = filters.try_contiguous(INPUT_GRADIENT)?;
-        let contiguous_gate = gate
-            .map(|gate| gate.try_contiguous(INPUT_GRADIENT))
-            .transpose()?;
-        let mut spread = None;
-        let dx = build(INPUT_GRADIENT, params.input_shape(), |dx| {
-            let kernel = T::kernels().conv.pooled_input_gradient;
-            let (execution, gate) = (Execution::best(), contiguous_gate.as_ref().map(slice));
-            spread = gradient.read(&params, |dy| {
-                kernel(&params, execution, dy, slice(&w), gate, dx)
+        named("conv2d_input_gradient_pooled", || {
+            let params = Conv2dParams::resolve(INPUT_GRADIENT, input, filters.shape(), options)?;
+            if let Some(gate) = gate
+                && **gate.shape() != *input
+            {
+                let message = "the gate has not the shape of the input";
+                return Err(Error::shape(INPUT_GRADIENT, message)
+                    .with("gate", gate.shape())
+                    .with("input", params.input_shape()));
+            }
+            let dy = self;
+            let gradient = Pooled { dy, indices, pool };
+            let w = filters.try_contiguous(INPUT_GRADIENT)?;
+            let contiguous_gate = gate
+                .map(|gate| gate.try_contiguous(INPUT_GRADIENT))
+                .transpose()?;
+            let mut spread = None;
+            let dx = build(INPUT_GRADIENT, params.input_shape(), |dx| {
+                let kernel = T::kernels().conv.pooled_input_gradient;
+                let (execution, gate) = (Execution::best(), contiguous_gate.as_ref().map(slice));
+                spread = gradient.read(&params, |dy| {
+                    kernel(&params, execution, dy, slice(&w), gate, dx)
+                })?;
+                Ok(())
             })?;
-            Ok(())
-        })?;
-        match (spread, gate) {
-            (None, _) => Ok(dx),
-            (Some(dz), Some(gate)) => dz.conv2d_input_gradient_gated(filters, gate, options),
-            (Some(dz), None) => dz.conv2d_input_gradient(filters, input, options),
-        }
+            match (spread, gate) {
+                (None, _) => Ok(dx),
+                (Some(dz), Some(gate)) => dz.conv2d_input_gradient_gated(filters, gate, options),
+                (Some(dz), None) => dz.conv2d_input_gradient(filters, input, options),
+            }
+        })
     }
 
     /// [`Tensor::conv2d_filter_and_bias_gradient`] of the gradient [`Tensor::max_pool2d_gradient`] that
@@ -181,22 +183,24 @@ impl<T: Float> Tensor<T> {
         options: &Conv2dOptions,
         pool: &Pool2dOptions,
     ) -> Result<Tensor<T>> {
-        let params = Conv2dParams::resolve(FILTER_GRADIENT, self.shape(), filters, options)?;
-        let dy = gradient;
-        let gradient = Pooled { dy, indices, pool };
-        let x = self.try_contiguous(FILTER_GRADIENT)?;
-        let mut spread = None;
-        let rows = build(FILTER_GRADIENT, filter_and_bias_shape(&params), |all| {
-            let (dw, db) = all.split_at_mut(params.filter_shape().elements());
-            let kernel = T::kernels().conv.pooled_filter_gradient;
-            spread = gradient.read(&params, |dy| {
-                kernel(&params, Execution::best(), slice(&x), dy, dw, db)
+        named("conv2d_filter_and_bias_gradient_pooled", || {
+            let params = Conv2dParams::resolve(FILTER_GRADIENT, self.shape(), filters, options)?;
+            let dy = gradient;
+            let gradient = Pooled { dy, indices, pool };
+            let x = self.try_contiguous(FILTER_GRADIENT)?;
+            let mut spread = None;
+            let rows = build(FILTER_GRADIENT, filter_and_bias_shape(&params), |all| {
+                let (dw, db) = all.split_at_mut(params.filter_shape().elements());
+                let kernel = T::kernels().conv.pooled_filter_gradient;
+                spread = gradient.read(&params, |dy| {
+                    kernel(&params, Execution::best(), slice(&x), dy, dw, db)
+                })?;
+                Ok(())
             })?;
-            Ok(())
-        })?;
-        match spread {
-            None => Ok(rows),
-            Some(dz) => self.conv2d_filter_and_bias_gradient(&dz, filters, options),
-        }
+            match spread {
+                None => Ok(rows),
+                Some(dz) => self.conv2d_filter_and_bias_gradient(&dz, filters, options),
+            }
+        })
     }
 }

@@ -437,7 +437,7 @@ macro_rules! elementwise_catalogue {
     };
 }
 
-/// The methods of `Tensor`, one an entry, and the functions of [`slopes`].
+/// The methods of `Tensor`, one an entry, and the functions of [`values`] and [`slopes`].
 macro_rules! tensor_methods {
     ($(
         $(#[$doc:meta])*
@@ -457,21 +457,34 @@ macro_rules! tensor_methods {
                 #[track_caller]
                 #[allow(clippy::should_implement_trait)]
                 pub fn $name(&self) -> Tensor<T> {
+                    match values::$name(self) {
+                        Ok(tensor) => tensor,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            )*
+        }
+
+        /// The functions of the catalogue, with an error where memory is short; for the `autograd`
+        /// crate.
+        #[doc(hidden)]
+        pub mod values {
+            use super::{Float, Result, Tensor, unary};
+
+            $(
+                #[allow(missing_docs)]
+                pub fn $name<T: Float>(x: &Tensor<T>) -> Result<Tensor<T>> {
                     #[inline(always)]
                     fn scalar<T: Float>($x: T) -> T {
                         $forward
                     }
                     // A closure, since a function that is passed on by its name need not be inlined.
-                    let of_each = unary(
+                    unary(
                         stringify!($name),
-                        self,
+                        x,
                         #[inline(always)]
                         |x| scalar(x),
-                    );
-                    match of_each {
-                        Ok(tensor) => tensor,
-                        Err(error) => panic!("{error}"),
-                    }
+                    )
                 }
             )*
         }

@@ -122,7 +122,7 @@ impl Tensor<bool> {
         on_false: &Tensor<T>,
     ) -> Result<Tensor<T>> {
         ternary(
-            "where",
+            "choose",
             self,
             on_true,
             on_false,

@@ -20,7 +20,8 @@ impl<T: Float> Tensor<T> {
     #[track_caller]
     pub fn relu(&self) -> Tensor<T> {
         // `x < 0` is false for NaN, so NaN passes through.
-        self.map(|x| if x < T::ZERO { T::ZERO } else { x })
+        self.try_map("relu", |x| if x < T::ZERO { T::ZERO } else { x })
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// `self ^ exponent` with one exponent for all elements.
@@ -30,7 +31,8 @@ impl<T: Float> Tensor<T> {
     #[must_use]
     #[track_caller]
     pub fn powf(&self, exponent: T) -> Tensor<T> {
-        self.map(move |x| x.powf(exponent))
+        self.try_map("powf", move |x| x.powf(exponent))
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// `f` of each pair of elements, broadcast.
@@ -82,6 +84,19 @@ impl<T: Float> Tensor<T> {
     #[must_use]
     #[track_caller]
     pub fn map(&self, f: impl Fn(T) -> T + Copy + Sync + Send) -> Tensor<T> {
-        unary("map", self, f).unwrap_or_else(|error| panic!("{error}"))
+        self.try_map("map", f)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`Tensor::map`], with an error of `operation` instead of a panic.
+    ///
+    /// # Errors
+    /// If memory for the result cannot be allocated.
+    pub fn try_map(
+        &self,
+        operation: &str,
+        f: impl Fn(T) -> T + Copy + Sync + Send,
+    ) -> Result<Tensor<T>> {
+        unary(operation, self, f)
     }
 }

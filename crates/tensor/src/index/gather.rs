@@ -53,7 +53,12 @@ impl<T: Element> Tensor<T> {
     }
 
     /// [`Tensor::gather`] with checked indices.
-    fn gathered(&self, operation: &str, axis: usize, index: &Tensor<i64>) -> Result<Tensor<T>> {
+    pub(super) fn gathered(
+        &self,
+        operation: &str,
+        axis: usize,
+        index: &Tensor<i64>,
+    ) -> Result<Tensor<T>> {
         let mut strides = self.strides.clone();
         let step = std::mem::replace(&mut strides[axis], 0);
         let walk = Walk::new(
@@ -119,7 +124,7 @@ impl Tensor<i64> {
         let mut shape = self.shape.clone();
         shape.push(classes);
         let labels = self.try_contiguous("one_hot")?;
-        let mut out = Tensor::zeros(shape)?;
+        let mut out = Tensor::zeros_as("one_hot", shape)?;
         if !out.is_empty() {
             let rows = out.make_mut().chunks_exact_mut(classes);
             for (row, &label) in rows.zip(labels.as_slice().unwrap_or_default()) {
@@ -136,6 +141,6 @@ impl Tensor<u8> {
     /// # Errors
     /// If a label is not below `classes`, or the result is too large for memory.
     pub fn one_hot<U: Number>(&self, classes: usize) -> Result<Tensor<U>> {
-        self.cast::<i64>().one_hot(classes)
+        self.try_cast::<i64>("one_hot")?.one_hot(classes)
     }
 }

@@ -25,7 +25,8 @@ impl<T: Number> Tensor<T> {
     /// If the axis does not exist.
     pub fn sort(&self, axis: isize, descending: bool) -> Result<(Tensor<T>, Tensor<i64>)> {
         let indices = self.ordered("sort", axis, None, descending)?;
-        Ok((self.gather(axis, &indices)?, indices))
+        let axis = self.shape.axis("sort", axis)?;
+        Ok((self.gathered("sort", axis, &indices)?, indices))
     }
 
     /// The indices that sort the elements along `axis`; see [`Tensor::sort`].
@@ -65,7 +66,7 @@ impl<T: Number> Tensor<T> {
             );
         }
         let indices = self.ordered("topk", axis, Some(k), true)?;
-        Ok((self.gather(axis, &indices)?, indices))
+        Ok((self.gathered("topk", resolved, &indices)?, indices))
     }
 
     /// The indices of the first `keep` elements (or all) along `axis` in the given order.

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::parallel::{BLOCK, Par};
 use crate::shape::Shape;
 use crate::slice::Slice;
+use crate::storage::vec_with_capacity;
 use crate::tensor::Tensor;
 
 impl<T: Element> Tensor<T> {
@@ -48,7 +49,8 @@ impl<T: Element> Tensor<T> {
             if tensor.shape != first.shape {
                 return Err(differs("stack", first, i, tensor));
             }
-            parts.push(tensor.expand_dims(axis)?);
+            let part = tensor.expand_dims(axis);
+            parts.push(part.map_err(|error| error.in_operation("stack"))?);
         }
         concat("stack", &parts.iter().collect::<Vec<_>>(), axis)
     }
@@ -77,12 +79,13 @@ impl<T: Element> Tensor<T> {
             );
         }
         let mut start = 0;
-        let part = |&size: &usize| {
+        let mut parts = vec_with_capacity("split", sizes.len())?;
+        for &size in sizes {
             let range = start as isize..(start + size) as isize;
             start += size;
-            self.slice_axis(axis as isize, Slice::from(range))
-        };
-        sizes.iter().map(part).collect()
+            parts.push(self.slice_axis(axis as isize, Slice::from(range))?);
+        }
+        Ok(parts)
     }
 
     /// The tensor cut along `axis` into at most `count` views of equal size; the last may be
@@ -107,11 +110,14 @@ impl<T: Element> Tensor<T> {
         }
         let size = self.shape[axis];
         let part = size.div_ceil(count).max(1);
-        let mut sizes = vec![part; size / part];
-        if !size.is_multiple_of(part) || size == 0 {
+        let parts = size.div_ceil(part).max(1);
+        let mut sizes = vec_with_capacity("chunk", parts)?;
+        sizes.resize(size / part, part);
+        if sizes.len() < parts {
             sizes.push(size % part);
         }
         self.split(&sizes, axis as isize)
+            .map_err(|error| error.in_operation("chunk"))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::parallel::{BLOCK, Par};
 use crate::shape::Shape;
+use crate::storage::vec_with_capacity;
 use crate::tensor::Tensor;
 
 /// What [`Tensor::pad`] fills with.
@@ -67,11 +68,9 @@ impl<T: Element> Tensor<T> {
         if shape.contains(&0) {
             return Tensor::build("pad", shape, |_| {});
         }
-        let sources: SmallVec<[Sources; 6]> = self
-            .padded_axes(padding, mode)
-            .iter()
-            .map(|axis| axis.sources(mode))
-            .collect();
+        let axes = self.padded_axes(padding, mode);
+        let sources = axes.iter().map(|axis| axis.sources(mode));
+        let sources = sources.collect::<Result<SmallVec<[Sources; 6]>>>()?;
         let fill = match mode {
             Pad::Constant(value) => value,
             Pad::Edge | Pad::Reflect => T::default(),
@@ -177,7 +176,7 @@ pub(super) struct PaddedAxis {
 }
 
 impl PaddedAxis {
-    fn sources<T>(&self, mode: Pad<T>) -> Sources {
+    fn sources<T>(&self, mode: Pad<T>) -> Result<Sources> {
         let &PaddedAxis {
             size,
             stride,
@@ -199,8 +198,9 @@ impl PaddedAxis {
                 }
             }
         };
-        (0..before + size + after)
-            .map(|at| source(at).map(|i| i as isize * stride))
-            .collect()
+        let places = 0..before + size + after;
+        let mut sources = vec_with_capacity("pad", places.len())?;
+        sources.extend(places.map(|at| source(at).map(|i| i as isize * stride)));
+        Ok(sources)
     }
 }

@@ -25,9 +25,9 @@ impl<T: Element> Tensor<T> {
         shape.checked_elements("repeat", size_of::<T>())?;
         let mut spread = self.shape.clone();
         spread.insert(axis + 1, count);
-        self.expand_dims(axis as isize + 1)?
-            .broadcast_to(spread)?
-            .reshape(shape)
+        self.expand_dims(axis as isize + 1)
+            .and_then(|apart| apart.broadcast_to(spread)?.reshape(shape))
+            .map_err(|error| error.in_operation("repeat"))
     }
 
     /// The whole tensor `counts[axis]` times along each axis; counts align at the last axis, and
@@ -67,7 +67,9 @@ impl<T: Element> Tensor<T> {
             shape.push(Shape::checked_size("tile", count.checked_mul(size))?);
         }
         shape.checked_elements("tile", size_of::<T>())?;
-        self.reshape(apart)?.broadcast_to(spread)?.reshape(shape)
+        self.reshape(apart)
+            .and_then(|apart| apart.broadcast_to(spread)?.reshape(shape))
+            .map_err(|error| error.in_operation("tile"))
     }
 
     /// The tensor rotated along `axis`: element `i` moves to `i + shift`, and what leaves at one

@@ -1,6 +1,7 @@
 //! The Cholesky factorisation.
 
 use super::square;
+use crate::elementwise::walk::binary;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::tensor::Tensor;
@@ -22,7 +23,7 @@ impl<T: Float> Tensor<T> {
         let operation = "cholesky";
         let (_, size) = square(operation, self.shape())?;
         let half = T::constant(0.5);
-        let mut out = self.zip_map(&self.t(), move |a, b| half * (a + b))?;
+        let mut out = binary(operation, self, &self.t(), move |a, b| half * (a + b))?;
         if out.is_empty() {
             return Ok(out);
         }

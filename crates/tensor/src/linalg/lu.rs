@@ -1,7 +1,7 @@
 //! LU factorisation with partial pivoting, and what follows from it.
 
 use super::{for_each_system, square, with_matrix};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::tensor::Tensor;
 
@@ -119,13 +119,11 @@ impl<T: Float> Tensor<T> {
     /// If the matrices are not square or singular.
     pub fn inverse(&self) -> Result<Tensor<T>> {
         let (batch, size) = square("inverse", self.shape())?;
-        let unit = Tensor::from_fn(
-            [size, size],
-            |at| {
-                if at[0] == at[1] { T::ONE } else { T::ZERO }
-            },
-        )?;
-        let unit = unit.broadcast_to(with_matrix(&batch, size, size))?;
+        let named = |error: Error| error.in_operation("inverse");
+        let unit = Tensor::eye(size).map_err(named)?;
+        let unit = unit
+            .broadcast_to(with_matrix(&batch, size, size))
+            .map_err(named)?;
         for_each_system("inverse", self, &unit, |matrix, right, columns| {
             Lu::new(matrix, size).solve(right, columns)
         })

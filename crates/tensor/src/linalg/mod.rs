@@ -63,18 +63,20 @@ fn for_each_system<T: Float>(
 ) -> Result<Tensor<T>> {
     let (left_batch, size) = square(operation, matrices.shape())?;
     if right.rank() == 1 {
-        let column = right.expand_dims(-1)?;
+        let column = right
+            .expand_dims(-1)
+            .map_err(|error| error.in_operation(operation))?;
         let solution = for_each_system(operation, matrices, &column, solve)?;
         return solution.squeeze(-1);
     }
     let (right_batch, columns) = right_sides(operation, right.shape(), matrices.shape(), size)?;
     let batch = left_batch.broadcast(operation, &right_batch)?;
-    let left = matrices
-        .broadcast_to(with_matrix(&batch, size, size))?
-        .try_contiguous(operation)?;
-    let mut out = right
-        .broadcast_to(with_matrix(&batch, size, columns))?
-        .copied(operation)?;
+    let repeated = |x: &Tensor<T>, columns: usize| {
+        x.broadcast_to(with_matrix(&batch, size, columns))
+            .map_err(|error| error.in_operation(operation))
+    };
+    let left = repeated(matrices, size)?.try_contiguous(operation)?;
+    let mut out = repeated(right, columns)?.copied(operation)?;
     if out.is_empty() {
         return Ok(out);
     }

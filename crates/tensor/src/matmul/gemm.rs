@@ -101,7 +101,7 @@ impl<T: Real> PackedColumns<T> {
         check_level(level)?;
         let blocking = Blocking::at::<T>(level);
         let grid = Grid::new(0, b.rows(), b.columns(), &blocking);
-        let mut panels = Buffer::unspecified("gemm", grid.packed_len(&grid.whole()))?;
+        let mut panels = Buffer::unspecified("PackedColumns::new", grid.packed_len(&grid.whole()))?;
         pack_region(&b, &grid, &grid.whole(), panels.as_mut_slice(), par, level);
         Ok(PackedColumns {
             panels,

@@ -41,13 +41,14 @@ impl<'a, T> MatrixRef<'a, T> {
             let lowest = offset as i128 + down.min(0) + along.min(0);
             let highest = offset as i128 + down.max(0) + along.max(0);
             if lowest < 0 || highest >= data.len() as i128 {
-                return Err(
-                    Error::shape("gemm", "an operand has elements outside of its data")
-                        .with("size", format_args!("{rows} × {columns}"))
-                        .with("strides", format_args!("{row_stride}, {column_stride}"))
-                        .with("offset", offset)
-                        .with("elements", data.len()),
-                );
+                return Err(Error::shape(
+                    "MatrixRef::new",
+                    "an operand has elements outside of its data",
+                )
+                .with("size", format_args!("{rows} × {columns}"))
+                .with("strides", format_args!("{row_stride}, {column_stride}"))
+                .with("offset", offset)
+                .with("elements", data.len()));
             }
             origin = data[offset..].as_ptr();
         }
@@ -85,6 +86,7 @@ impl<'a, T> MatrixRef<'a, T> {
     pub fn row_major(data: &'a [T], [rows, columns]: [usize; 2]) -> Result<Self> {
         let row_stride = isize::try_from(columns).unwrap_or(isize::MAX);
         Self::new(data, 0, [rows, columns], [row_stride, 1])
+            .map_err(|error| error.in_operation("MatrixRef::row_major"))
     }
 
     /// The same elements with rows and columns exchanged.
@@ -187,12 +189,13 @@ impl<'a, T> MatrixMut<'a, T> {
         if rows > 0 && columns > 0 {
             let end = (rows as u128 - 1) * row_stride as u128 + columns as u128;
             if rows > 1 && row_stride < columns || end > data.len() as u128 {
-                return Err(
-                    Error::shape("gemm", "the result does not fit in its memory")
-                        .with("size", format_args!("{rows} × {columns}"))
-                        .with("row stride", row_stride)
-                        .with("elements", data.len()),
-                );
+                return Err(Error::shape(
+                    "MatrixMut::new",
+                    "the result does not fit in its memory",
+                )
+                .with("size", format_args!("{rows} × {columns}"))
+                .with("row stride", row_stride)
+                .with("elements", data.len()));
             }
         }
         Ok(MatrixMut {
@@ -210,6 +213,7 @@ impl<'a, T> MatrixMut<'a, T> {
     /// If `data` is too short.
     pub fn row_major(data: &'a mut [T], [rows, columns]: [usize; 2]) -> Result<Self> {
         Self::new(data, [rows, columns], columns)
+            .map_err(|error| error.in_operation("MatrixMut::row_major"))
     }
 
     /// Rows.

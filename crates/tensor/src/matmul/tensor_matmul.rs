@@ -124,9 +124,13 @@ impl<T: Number> Tensor<T> {
             shape.push(columns);
             shape
         };
+        let repeated = |x: &Tensor<T>, matrix| {
+            x.broadcast_to(whole(matrix))
+                .map_err(|error| error.in_operation(operation))
+        };
         let products = Products {
-            left: left.broadcast_to(whole([m, k]))?,
-            right: right.broadcast_to(whole([k, n]))?,
+            left: repeated(left, [m, k])?,
+            right: repeated(right, [k, n])?,
             par: Par::Threads,
             level: Level::best(),
         };

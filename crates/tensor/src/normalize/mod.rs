@@ -41,6 +41,7 @@ impl<T: Float> Tensor<T> {
             return Ok(y);
         }
         self.standardized_step_by_step(&axes, epsilon)
+            .map_err(|error| error.in_operation("standardize"))
     }
 
     /// The gradient of [`Tensor::standardize`] with respect to its input `self`, where `gradient` is
@@ -73,6 +74,7 @@ impl<T: Float> Tensor<T> {
             return Ok(dx);
         }
         self.standardize_gradient_step_by_step(gradient, &axes, epsilon)
+            .map_err(|error| error.in_operation(OPERATION))
     }
 
     /// `standardize(x) · scale + shift`, both of the shape of the last axes of `x`, in one pass:
@@ -106,8 +108,9 @@ impl<T: Float> Tensor<T> {
         {
             return Ok(y);
         }
-        let standardized = self.standardized_step_by_step(&axes, epsilon)?;
-        standardized.mul(scale)?.add(shift)
+        self.standardized_step_by_step(&axes, epsilon)
+            .and_then(|standardized| standardized.mul(scale)?.add(shift))
+            .map_err(|error| error.in_operation(OPERATION))
     }
 
     /// The gradients of [`Tensor::normalize`] with respect to its input `self`, its scale and its
@@ -142,10 +145,21 @@ impl<T: Float> Tensor<T> {
         {
             return Ok(gradients);
         }
+        self.normalize_gradients_step_by_step(gradient, &axes, epsilon, scale)
+            .map_err(|error| error.in_operation(OPERATION))
+    }
+
+    fn normalize_gradients_step_by_step(
+        &self,
+        gradient: &Tensor<T>,
+        axes: &Axes,
+        epsilon: f64,
+        scale: &Tensor<T>,
+    ) -> Result<[Tensor<T>; 3]> {
         let scaled = gradient.mul(scale)?;
-        let standardized = self.standardized_step_by_step(&axes, epsilon)?;
+        let standardized = self.standardized_step_by_step(axes, epsilon)?;
         Ok([
-            self.standardize_gradient_step_by_step(&scaled, &axes, epsilon)?,
+            self.standardize_gradient_step_by_step(&scaled, axes, epsilon)?,
             gradient
                 .mul(&standardized)?
                 .sum_to_shape(scale.shape.clone())?,

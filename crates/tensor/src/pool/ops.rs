@@ -1,7 +1,6 @@
 //! Pooling on tensors: shapes are checked here, kernels get slices.
 
 use crate::conv::slice;
-use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::parallel::Par;
@@ -41,6 +40,16 @@ impl PoolIndices {
             PoolIndices::Small(indices) => indices.len(),
             PoolIndices::Large(indices) => indices.len() * size_of::<i32>(),
         }
+    }
+}
+
+impl PoolIndices {
+    /// The same in row-major memory.
+    fn try_contiguous(&self, operation: &str) -> Result<Self> {
+        Ok(match self {
+            PoolIndices::Small(indices) => PoolIndices::Small(indices.try_contiguous(operation)?),
+            PoolIndices::Large(indices) => PoolIndices::Large(indices.try_contiguous(operation)?),
+        })
     }
 }
 
@@ -91,7 +100,7 @@ impl<T: Float> Tensor<T> {
     /// # Errors
     /// As [`Tensor::max_pool2d`].
     pub fn max_pool2d_gated(&self, options: &Pool2dOptions) -> Result<(Tensor<T>, PoolIndices)> {
-        max_pool(self, options, true)
+        max_pool(self, options, true).map_err(|error| error.in_operation("max_pool2d_gated"))
     }
 
     /// The values of [`Tensor::max_pool2d`] alone, for prediction.
@@ -107,9 +116,10 @@ impl<T: Float> Tensor<T> {
     /// # Errors
     /// As [`Pool2dParams::new`].
     pub fn max_pool2d_values(&self, options: &Pool2dOptions) -> Result<Tensor<T>> {
-        let params = Pool2dParams::resolve(MAX, self.shape(), options)?;
-        let x = self.try_contiguous(MAX)?;
-        Tensor::build(MAX, params.output_shape(), |y| {
+        let operation = "max_pool2d_values";
+        let params = Pool2dParams::resolve(operation, self.shape(), options)?;
+        let x = self.try_contiguous(operation)?;
+        Tensor::build(operation, params.output_shape(), |y| {
             if !y.is_empty() {
                 (T::kernels().pool.values)(&params, Par::Threads, Level::best(), slice(&x), y);
             }
@@ -167,6 +177,7 @@ impl<T: Float> Tensor<T> {
         options: &Pool2dOptions,
     ) -> Result<Tensor<T>> {
         max_pool_gradient(self, indices, gate.shape(), Some(gate), options)
+            .map_err(|error| error.in_operation("max_pool2d_gradient_gated"))
     }
 
     /// The values of `self` at the positions that won a max pooling of the same geometry:
@@ -196,19 +207,22 @@ impl<T: Float> Tensor<T> {
         let params = Pool2dParams::resolve(operation, self.shape(), options)?;
         check_output(operation, "indices", indices.shape(), &params)?;
         let x = self.try_contiguous(operation)?;
+        let indices = indices.try_contiguous(operation)?;
         Tensor::build(operation, params.output_shape(), |y| {
             if y.is_empty() {
                 return;
             }
             let (par, level) = (Par::Threads, Level::best());
             let kernels = &T::kernels().pool;
-            match indices {
-                PoolIndices::Small(indices) => with_elements(indices, |positions| {
+            match &indices {
+                PoolIndices::Small(indices) => {
+                    let positions = indices.as_slice().unwrap_or_default();
                     (kernels.small.gather)(&params, par, level, slice(&x), positions, y);
-                }),
-                PoolIndices::Large(indices) => with_elements(indices, |positions| {
+                }
+                PoolIndices::Large(indices) => {
+                    let positions = indices.as_slice().unwrap_or_default();
                     (kernels.large.gather)(&params, par, level, slice(&x), positions, y);
-                }),
+                }
             }
         })
     }
@@ -293,6 +307,7 @@ fn max_pool_gradient<T: Float>(
     check_output(operation, "gradient", dy.shape(), &params)?;
     check_output(operation, "indices", indices.shape(), &params)?;
     let dy = dy.try_contiguous(operation)?;
+    let indices = indices.try_contiguous(operation)?;
     let gate = gate
         .map(|gate| gate.try_contiguous(operation))
         .transpose()?;
@@ -303,13 +318,15 @@ fn max_pool_gradient<T: Float>(
         let (par, level) = (Par::Threads, Level::best());
         let gate = gate.as_ref().map(slice);
         let kernels = &T::kernels().pool;
-        match indices {
-            PoolIndices::Small(indices) => with_elements(indices, |positions| {
+        match &indices {
+            PoolIndices::Small(indices) => {
+                let positions = indices.as_slice().unwrap_or_default();
                 (kernels.small.scatter)(&params, par, level, slice(&dy), positions, gate, dx);
-            }),
-            PoolIndices::Large(indices) => with_elements(indices, |positions| {
+            }
+            PoolIndices::Large(indices) => {
+                let positions = indices.as_slice().unwrap_or_default();
                 (kernels.large.scatter)(&params, par, level, slice(&dy), positions, gate, dx);
-            }),
+            }
         }
     })
 }
@@ -353,14 +370,6 @@ fn max_and_positions<T: Float, P: Position>(
         Tensor::from_buffer(values, shape.clone()),
         Tensor::from_buffer(positions, shape),
     ))
-}
-
-/// Runs `body` with the elements of `tensor` in order.
-fn with_elements<P: Element>(tensor: &Tensor<P>, body: impl FnOnce(&[P])) {
-    match tensor.as_slice() {
-        Some(elements) => body(elements),
-        None => body(&tensor.to_vec()),
-    }
 }
 
 fn check_output(

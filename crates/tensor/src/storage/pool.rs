@@ -40,6 +40,16 @@ struct Part {
     free: bool,
 }
 
+/// What a request gets.
+pub(super) enum Taken {
+    /// A released block and its size.
+    Released(NonNull<u8>, usize),
+    /// Leave to ask the allocator for as much as was requested, which counts as taken.
+    Room,
+    /// Nothing: the limit does not allow it.
+    Nothing,
+}
+
 /// Released blocks.
 pub(super) struct Pool {
     /// Those below [`SMALLEST_PART`] by size, in the order of their release.
@@ -83,8 +93,12 @@ impl Pool {
     }
 
     /// The smallest released block of at least `bytes`, and its size, without what can be cut off;
-    /// none if it would be more than twice as large as needed even so.
-    pub(super) fn take(&mut self, bytes: usize) -> Option<(NonNull<u8>, usize)> {
+    /// none if it would be more than twice as large as needed even so. What is taken or kept stays
+    /// within `limit` bytes.
+    pub(super) fn take(&mut self, bytes: usize, limit: usize) -> Taken {
+        if bytes > limit.saturating_sub(self.statistics.live_bytes) {
+            return Taken::Nothing;
+        }
         let most = if bytes < SMALLEST_PART {
             2 * bytes
         } else {
@@ -97,16 +111,19 @@ impl Pool {
             self.statistics.cached_bytes -= block.bytes;
             (block.start, self.cut(block.start, bytes, block.bytes))
         });
+        if found.is_none() && !self.release_to(limit - bytes) {
+            return Taken::Nothing;
+        }
         let statistics = &mut self.statistics;
         statistics.live_bytes += found.map_or(bytes, |(_, size)| size);
         statistics.peak_live_bytes = statistics.peak_live_bytes.max(statistics.live_bytes);
-        if found.is_some() {
+        if let Some((start, size)) = found {
             statistics.recycled += 1;
-        } else {
-            statistics.fresh += 1;
-            self.trim();
+            return Taken::Released(start, size);
         }
-        found
+        statistics.fresh += 1;
+        self.trim();
+        Taken::Room
     }
 
     /// Keeps what the block of `size` bytes that is taken has beyond `bytes`, if that is worth
@@ -231,12 +248,18 @@ impl Pool {
     /// Gives the longest unused blocks back until the total is within its bound.
     fn trim(&mut self) {
         let peak = self.statistics.peak_live_bytes;
-        let bound = peak + peak / 4 + SLACK;
+        self.release_to(peak + peak / 4 + SLACK);
+    }
+
+    /// Gives the longest unused blocks back until all that is taken or kept is within `bound`;
+    /// `false` if it cannot be.
+    fn release_to(&mut self, bound: usize) -> bool {
         while self.statistics.live_bytes + self.statistics.cached_bytes > bound {
             if !self.release_oldest() {
-                break;
+                return false;
             }
         }
+        true
     }
 
     /// Gives the longest unused block back that is not a part; `false` if there is none.
@@ -276,8 +299,28 @@ mod tests {
 
     /// Takes from `pool`, or from the allocator.
     fn take(pool: &mut Pool, bytes: usize) -> (NonNull<u8>, usize) {
-        pool.take(bytes)
-            .unwrap_or_else(|| (fresh_zeros(bytes).unwrap(), bytes))
+        match pool.take(bytes, usize::MAX) {
+            Taken::Released(start, bytes) => (start, bytes),
+            Taken::Room => (fresh_zeros(bytes).unwrap(), bytes),
+            Taken::Nothing => unreachable!("there is no limit"),
+        }
+    }
+
+    #[test]
+    fn nothing_is_taken_beyond_the_limit_and_what_is_kept_makes_room() {
+        let mut pool = Pool::new();
+        let limit = 8 * MIB;
+        let live = take(&mut pool, 5 * MIB);
+        assert!(matches!(pool.take(4 * MIB, limit), Taken::Nothing));
+        assert_eq!(pool.statistics().live_bytes, 5 * MIB);
+        pool.put(live.0, live.1);
+        // 5 MiB are kept, and are too small: they have to go first.
+        assert!(matches!(pool.take(6 * MIB, limit), Taken::Room));
+        assert_eq!(pool.statistics().cached_bytes, 0);
+        pool.give_up(6 * MIB);
+        assert!(matches!(pool.take(limit + 1, limit), Taken::Nothing));
+        assert!(matches!(pool.take(limit, limit), Taken::Room));
+        pool.give_up(limit);
     }
 
     #[test]
@@ -328,7 +371,7 @@ mod tests {
         let mut pool = Pool::new();
         let whole = take(&mut pool, 8 * MIB);
         pool.put(whole.0, whole.1);
-        assert!(pool.take(4096).is_none());
+        assert!(matches!(pool.take(4096, usize::MAX), Taken::Room));
         assert!(pool.release_oldest());
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn build<T: Float>(model: &SavedModel<T>) -> Result<FileBuilder, Stri
             let mut names = HashSet::new();
             for (name, weight) in &layer.weights {
                 check_name("weight", name, &mut names)?;
-                add_tensor(&mut inner, name, weight);
+                add_tensor(&mut inner, name, weight)?;
                 paths.push(format!("{}/{}/{name}", model.name, layer.name));
             }
             outer.add_group(inner.finish());
@@ -130,7 +130,7 @@ fn add_state<T: Float>(
                 None => format!("{weight}_{index}"),
             };
             check_name("state", &name, &mut taken)?;
-            add_tensor(&mut inner, &name, slot);
+            add_tensor(&mut inner, &name, slot)?;
             paths.push(format!("{folder}/{name}"));
         }
     }
@@ -140,14 +140,26 @@ fn add_state<T: Float>(
     Ok(())
 }
 
-fn add_tensor<T: Float>(group: &mut GroupBuilder, name: &str, tensor: &Tensor<T>) {
+fn add_tensor<T: Float>(
+    group: &mut GroupBuilder,
+    name: &str,
+    tensor: &Tensor<T>,
+) -> Result<(), String> {
+    /// The elements as `U`.
+    fn elements<T: Float, U: Float>(tensor: &Tensor<T>) -> Result<Vec<U>, String> {
+        let converted = tensor.try_cast("write_h5");
+        let elements = converted.and_then(|converted| converted.try_to_vec("write_h5"));
+        elements.map_err(|error| error.to_string())
+    }
+
     let shape: Vec<u64> = tensor.shape().iter().map(|&size| size as u64).collect();
     let dataset = group.create_dataset(name);
     match T::DTYPE {
-        DType::F64 => dataset.with_f64_data(&tensor.cast().to_vec()),
-        _ => dataset.with_f32_data(&tensor.cast().to_vec()),
+        DType::F64 => dataset.with_f64_data(&elements(tensor)?),
+        _ => dataset.with_f32_data(&elements(tensor)?),
     };
     dataset.with_shape(&shape);
+    Ok(())
 }
 
 /// JSON in ASCII, as Python writes it and the attribute's type promises.

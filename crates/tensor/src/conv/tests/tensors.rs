@@ -52,7 +52,7 @@ fn errors_name_the_operands() {
     let error = |result: crate::Result<Tensor<f64>>| result.unwrap_err().to_string();
     assert_eq!(
         error(x.conv2d_fused(&w, Some(&counting(&[5])), false, &options)),
-        "conv2d: the bias must have one number for each output channel\n  \
+        "conv2d_fused: the bias must have one number for each output channel\n  \
          bias     [5]\n  \
          filters  [3, 3, 2, 6]\n  \
          fix: give it the shape [6]"
