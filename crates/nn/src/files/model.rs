@@ -299,6 +299,7 @@ impl<T: Float> Sequential<T> {
 
     /// The model as files hold it.
     fn to_saved(&self, operation: &str) -> Result<SavedModel<T>> {
+        self.require_whole(operation)?;
         if self.input_shape().is_none() {
             return Err(Error::value(operation, "the model has no weights yet")
                 .fix("give the first layer an `input_shape(…)`, or `fit` the model first")

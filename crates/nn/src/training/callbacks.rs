@@ -277,6 +277,7 @@ impl<T: Float, F: FnMut(usize, f64) -> f64> Callback<T> for LearningRateSchedule
             let optimizer = compiled.optimizer_mut();
             let rate = (self.0)(epoch, optimizer.learning_rate());
             optimizer.set_learning_rate(rate);
+            optimizer.check()?;
         }
         Ok(())
     }
