@@ -8,6 +8,7 @@ mod h5;
 #[cfg(any(feature = "hdf5", feature = "safetensors"))]
 mod json;
 mod model;
+mod run;
 mod saved;
 
 pub use atomic::write_atomically;
@@ -15,5 +16,8 @@ pub use atomic::write_atomically;
 pub use checkpoint::{Checkpoint, read_checkpoint, write_checkpoint};
 #[cfg(feature = "hdf5")]
 pub use h5::{read_h5, write_h5};
+pub(crate) use model::restore_optimizer;
 pub use model::{LoadOptions, SaveOptions};
+pub use run::SavedRun;
+pub(crate) use run::{LEARNING_RATE, read_run};
 pub use saved::{SavedLayer, SavedModel, SavedObject, SavedState, SavedTraining};
