@@ -69,7 +69,8 @@ impl<T: Float> Sequential<T> {
         if let Some(compiled) = &self.compiled {
             compiled.optimizer.prepare(&mut gradients)?;
         }
-        for (number, gradient) in gradients.iter().enumerate() {
+        // From the loss backwards, where the first of them is the cause of the others.
+        for (number, gradient) in gradients.iter().enumerate().rev() {
             if first_not_finite(gradient).is_some() {
                 return Err(self
                     .update_not_finite(number, &gradient.into(), loss)
