@@ -247,7 +247,7 @@ fn an_infinite_gradient_of_a_finite_loss_is_an_error_of_its_own_step() {
         let start = "fit: the loss is 0, but its step is not finite, at step 1 (epoch 1, batch 1)\n  \
                      first  the gradient of `";
         assert!(text.starts_with(start), "{text}");
-        assert!(text.contains("of layer `Dense` (last), "), "{text}");
+        assert!(text.contains("of layer `Dense 2` (last), "), "{text}");
         assert_eq!(text.contains("half updated"), error.half_updated);
         assert_eq!(model.predict(&x).is_err(), error.half_updated);
     }
@@ -269,7 +269,7 @@ fn a_step_that_leads_to_infinity_is_an_error_too() {
     assert!(
         error
             .place
-            .contains("the updated `kernel` of layer `Dense` (dense), -inf at [0, 0]"),
+            .contains("the updated `kernel` of layer `Dense 1` (dense), -inf at [0, 0]"),
         "{error}"
     );
     assert!(error.half_updated && error.loss.is_none());
