@@ -185,6 +185,20 @@ impl<'a> ConfigReader<'a> {
     }
 }
 
+/// A number as JSON, which has none that is infinite or NaN: those are texts.
+pub(crate) fn float_to_json(value: f64) -> Value {
+    match value.is_finite() {
+        true => value.into(),
+        false => value.to_string().into(),
+    }
+}
+
+/// Reads [`float_to_json`].
+pub(crate) fn float(value: &Value) -> Option<f64> {
+    let special = value.as_str().and_then(|text| text.parse().ok());
+    value.as_f64().or(special)
+}
+
 /// Files write whole numbers as `3` and, rarely, as `3.0`.
 fn as_size(value: &Value) -> Option<usize> {
     let whole = value.as_u64().or_else(|| {

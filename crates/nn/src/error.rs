@@ -28,7 +28,7 @@ pub enum Error {
     /// A file that cannot be read or written, or whose contents are not what they should be.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A loss that became infinite or NaN.
+    /// A loss, a gradient or a weight that became infinite or NaN.
     #[error(transparent)]
     NotFinite(Box<NotFinite>),
 }
@@ -41,6 +41,18 @@ impl Error {
         match self {
             Error::Tensor(error) => Error::Tensor(error.with(label, value)),
             other => other,
+        }
+    }
+
+    /// Says that the model is half updated.
+    #[cold]
+    pub(crate) fn half_updated(self, what: &str) -> Self {
+        match self {
+            Error::NotFinite(mut error) => {
+                error.half_updated = true;
+                Error::NotFinite(error)
+            }
+            other => other.with("model", what),
         }
     }
 

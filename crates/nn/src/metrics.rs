@@ -31,6 +31,14 @@ pub trait Metric<T: Float = f32>: Send + Sync {
     /// The name in progress lines, history and files.
     fn name(&self) -> &str;
 
+    /// Whether a high value is better than a low one, for what watches the metric
+    /// ([`EarlyStopping`](crate::training::EarlyStopping),
+    /// [`ModelCheckpoint`](crate::training::ModelCheckpoint)); `None`, the default, leaves it to
+    /// them.
+    fn higher_is_better(&self) -> Option<bool> {
+        None
+    }
+
     /// The sum over the samples of a batch, and what to divide it by.
     ///
     /// # Errors
@@ -41,6 +49,9 @@ pub trait Metric<T: Float = f32>: Send + Sync {
 impl<T: Float, M: Metric<T> + ?Sized> Metric<T> for Box<M> {
     fn name(&self) -> &str {
         (**self).name()
+    }
+    fn higher_is_better(&self) -> Option<bool> {
+        (**self).higher_is_better()
     }
     fn measure(&self, output: &Tensor<T>, targets: &Targets<T>) -> Result<Tally> {
         (**self).measure(output, targets)
@@ -102,6 +113,10 @@ impl Accuracy {
 impl<T: Float> Metric<T> for Accuracy {
     fn name(&self) -> &str {
         "accuracy"
+    }
+
+    fn higher_is_better(&self) -> Option<bool> {
+        Some(true)
     }
 
     fn measure(&self, output: &Tensor<T>, targets: &Targets<T>) -> Result<Tally> {

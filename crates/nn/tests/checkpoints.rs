@@ -2,11 +2,13 @@
 #![cfg(feature = "safetensors")]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nn::files::{
-    Checkpoint, SavedLayer, SavedModel, SavedObject, SavedState, SavedTraining, read_checkpoint,
-    write_checkpoint,
+    Checkpoint, SavedLayer, SavedModel, SavedObject, SavedRun, SavedState, SavedTraining,
+    read_checkpoint, write_checkpoint,
 };
+use nn::training::{CallbackState, EpochRecord, History};
 use proptest::prelude::*;
 use serde_json::{Map, json};
 use tempfile::TempDir;
@@ -32,6 +34,31 @@ fn tensor<T: Float>(shape: &[usize], seed: usize) -> Tensor<T> {
     .unwrap()
 }
 
+fn run<T: Float>() -> SavedRun<T> {
+    let record = |epoch: usize, loss: f64| EpochRecord {
+        epoch,
+        values: vec![("loss".into(), loss), ("error".into(), 1.0 / 3.0)],
+        learning_rate: 0.1,
+        duration: Duration::from_nanos(1_234_567_890_123),
+    };
+    let map = |value: serde_json::Value| value.as_object().cloned().unwrap();
+    SavedRun {
+        settings: map(json!({"batch size": 3, "layer 0": {"rate": 0.1}})),
+        learning_rate: 0.1 / 3.0,
+        history: History {
+            epochs: vec![record(0, f64::INFINITY), record(1, -0.0), record(2, 1e-310)],
+        },
+        stopped: true,
+        callbacks: vec![
+            CallbackState::default(),
+            CallbackState {
+                values: map(json!({"best": -0.1, "waited": 3})),
+                tensors: vec![tensor(&[2, 3], 10), tensor(&[], 11)],
+            },
+        ],
+    }
+}
+
 fn checkpoint<T: Float>() -> Checkpoint<T> {
     let config = |value| match value {
         serde_json::Value::Object(config) => config,
@@ -52,6 +79,7 @@ fn checkpoint<T: Float>() -> Checkpoint<T> {
     Checkpoint {
         model: SavedModel {
             name: "net".into(),
+            seed: u64::MAX,
             input_shape: Some(Shape::from([8, 8, 2])),
             layers: vec![
                 layer(
@@ -89,8 +117,8 @@ fn checkpoint<T: Float>() -> Checkpoint<T> {
                 ],
             }),
         },
-        seed: u64::MAX,
         epoch: 11,
+        run: Some(run()),
     }
 }
 
@@ -178,6 +206,17 @@ fn each_kind_of_wrong_file_has_its_message() {
         ("\\\"format\\\":1", "\\\"format\\\":9", "is of format 9"),
         ("model.conv.bias", "model.conv.bia5", "a tensor is missing"),
         ("\\\"epoch\\\":11", "\\\"epoch\\\":-1", "`epoch` is -1"),
+        (
+            "\\\"stopped\\\":true",
+            "\\\"stopped\\\":nope",
+            "is not valid",
+        ),
+        (
+            "\\\"stopped\\\":true",
+            "\\\"stoppe_\\\":true",
+            "`run.stopped`",
+        ),
+        ("callback.1.1", "callback.1.7", "`callback.1.1`"),
         ("\\\"seed\\\":1844", "\\\"see_\\\":1844", "`seed` is null"),
         (
             "\\\"Sequential\\\"",

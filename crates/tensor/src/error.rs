@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Value,
     /// More elements than memory or the address space can hold.
     Size,
+    /// A number that became infinite or NaN where only finite ones make sense.
+    NotFinite,
     /// A derivative that does not exist or can no longer be computed; for crates that
     /// differentiate.
     Gradient,

@@ -1,6 +1,6 @@
 //! One pass in place over a parameter, its gradient and an optimizer's state.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::factored::{Factored, Rows};
 use crate::float::Float;
 use crate::matmul::with_scratch;
@@ -33,7 +33,10 @@ impl<T: Float> Tensor<T> {
     /// ```
     ///
     /// # Errors
-    /// If the shapes differ, or memory for a copy of shared elements cannot be allocated.
+    /// If the shapes differ, or memory for a copy of shared elements cannot be allocated; nothing is
+    /// changed then. And if the rule gives an element that is infinite or NaN
+    /// ([`ErrorKind::NotFinite`](crate::ErrorKind::NotFinite)), which is noticed after the elements
+    /// have been replaced.
     pub fn update<const N: usize>(
         &mut self,
         gradient: impl Into<Factored<T>>,
@@ -57,20 +60,29 @@ impl<T: Float> Tensor<T> {
         for (state, slot) in states.iter_mut().zip(slots) {
             *state = slot.try_make_mut("update")?;
         }
-        gradient.with_rows("update", |gradient| {
+        let finite = gradient.with_rows("update", |gradient| {
             step(Level::best(), parameter, gradient, states, rule)
-        })
+        })?;
+        match finite {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::NotFinite,
+                "update",
+                "an element became infinite or NaN, of the parameter or of a slot",
+            )),
+        }
     }
 }
 
-/// Halves the arrays until a piece is one block, each half for whoever is free.
+/// Halves the arrays until a piece is one block, each half for whoever is free. Returns whether all
+/// new elements are finite.
 fn step<T: Float, const N: usize>(
     level: Level,
     parameter: &mut [T],
     gradient: Rows<'_, T>,
     slots: [&mut [T]; N],
     rule: impl Fn(T, T, [T; N]) -> (T, [T; N]) + Copy + Send + Sync,
-) -> Result<()> {
+) -> Result<bool> {
     let len = parameter.len();
     let block_len = block_len(gradient.unit());
     if len <= block_len {
@@ -79,7 +91,7 @@ fn step<T: Float, const N: usize>(
                 level,
                 #[inline(always)]
                 || block(parameter, gradient, slots, rule),
-            );
+            )
         });
     }
     let middle = (len / 2).next_multiple_of(block_len);
@@ -95,7 +107,7 @@ fn step<T: Float, const N: usize>(
         || step(level, p0, g0, taken, rule),
         || step(level, p1, g1, rest, rule),
     );
-    first.and(second)
+    Ok(first? & second?)
 }
 
 /// Elements in a block: whole units, and where they are rows of a product, whole tiles of rows.
@@ -114,23 +126,21 @@ fn block_len(unit: usize) -> usize {
 }
 
 /// Calls `body` with the `len` elements.
-fn with_elements<T: Float>(
+fn with_elements<T: Float, R>(
     level: Level,
     rows: Rows<'_, T>,
     len: usize,
-    body: impl FnOnce(&[T]),
-) -> Result<()> {
+    body: impl FnOnce(&[T]) -> R,
+) -> Result<R> {
     match rows {
-        Rows::Known(elements) => body(elements),
+        Rows::Known(elements) => Ok(body(elements)),
         Rows::Product(left, right) => with_scratch(len, |product| {
             if len > 0 {
                 T::product(left, right, product, Par::Sequential, level)?;
             }
-            body(product);
-            Ok::<(), Error>(())
-        })?,
+            Ok(body(product))
+        }),
     }
-    Ok(())
 }
 
 #[inline(always)]
@@ -139,13 +149,14 @@ fn block<T: Float, const N: usize>(
     gradient: &[T],
     mut slots: [&mut [T]; N],
     rule: impl Fn(T, T, [T; N]) -> (T, [T; N]),
-) {
+) -> bool {
     let len = parameter.len();
     // Equal lengths, seen here, free the loop of bounds checks.
     let gradient = &gradient[..len];
     for slot in &mut slots {
         *slot = &mut std::mem::take(slot)[..len];
     }
+    let mut finite = true;
     for i in 0..len {
         let mut state = [T::ZERO; N];
         for k in 0..N {
@@ -153,10 +164,15 @@ fn block<T: Float, const N: usize>(
         }
         let (p, state) = rule(parameter[i], gradient[i], state);
         parameter[i] = p;
+        // A number less itself is 0, unless it is infinite or NaN: one comparison for all of them.
+        let mut probe = p - p;
         for k in 0..N {
             slots[k][i] = state[k];
+            probe = probe + (state[k] - state[k]);
         }
+        finite &= probe == T::ZERO;
     }
+    finite
 }
 
 #[cfg(test)]
@@ -178,12 +194,46 @@ mod tests {
                 (0..len).map(|i| rule(p[i], g[i], [m[i], v[i]])).collect();
             for level in Level::available() {
                 let (mut p, mut m, mut v) = (p.clone(), m.clone(), v.clone());
-                step(level, &mut p, Rows::Known(&g), [&mut m, &mut v], rule).unwrap();
+                assert!(step(level, &mut p, Rows::Known(&g), [&mut m, &mut v], rule).unwrap());
                 for (i, expected) in expected.iter().enumerate() {
                     assert_eq!((p[i], [m[i], v[i]]), *expected, "{level:?} {len} {i}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_noticed_wherever_it_is() {
+        let momentum = |p: f32, g: f32, [v]: [f32; 1]| (p - 0.5 * (0.5 * v + g), [0.5 * v + g]);
+        for len in [1, 7, 16, 33, BLOCK, BLOCK + 1, 5 * BLOCK + 3] {
+            for at in [0, len / 2, len - 1] {
+                for level in Level::available() {
+                    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                        let (mut p, mut g, mut v) =
+                            (vec![1.0; len], vec![2.0; len], vec![0.0; len]);
+                        g[at] = bad;
+                        let slots = [&mut v[..]];
+                        let finite = step(level, &mut p, Rows::Known(&g), slots, momentum);
+                        assert!(!finite.unwrap(), "{level:?} {len} {at} {bad}");
+                    }
+                    // A slot alone, of finite parameters and gradients.
+                    let (mut p, g, mut v) = (vec![1.0; len], vec![0.0; len], vec![0.0; len]);
+                    v[at] = f32::MAX;
+                    let double = |p: f32, _, [v]: [f32; 1]| (p, [2.0 * v]);
+                    let finite = step(level, &mut p, Rows::Known(&g), [&mut v], double);
+                    assert!(!finite.unwrap(), "{level:?} {len} {at}");
+                    // The largest numbers are finite, and so are their sums no matter.
+                    let (mut p, mut v) = (vec![f32::MAX; len], vec![f32::MAX; len]);
+                    let keep = |p: f32, _, v: [f32; 1]| (p, v);
+                    assert!(step(level, &mut p, Rows::Known(&g), [&mut v], keep).unwrap());
+                }
+            }
+        }
+        let mut p = Tensor::from([1.0, 2.0]);
+        let gradient = Tensor::from([0.0, f64::INFINITY]);
+        let error = p.update(&gradient, [], |p, g, []| (p - g, [])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFinite);
+        assert!(error.to_string().contains("infinite or NaN"), "{error}");
     }
 
     #[test]

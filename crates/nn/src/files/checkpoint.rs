@@ -12,6 +12,7 @@ use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde_json::{Map, Value, json};
 use tensor::{DType, Float, Tensor};
 
+use super::run::SavedRun;
 use super::saved::{SavedModel, SavedState, SavedTraining};
 use super::write_atomically;
 use crate::error::FileError;
@@ -21,12 +22,13 @@ use crate::error::FileError;
 /// All random choices follow from the seed and the counters, so there is no other random state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint<T: Float = f32> {
-    /// Layers, weights, loss, metrics, optimizer and what it remembers.
+    /// Layers, weights, seed, loss, metrics, optimizer and what it remembers.
     pub model: SavedModel<T>,
-    /// The seed of the model's random choices.
-    pub seed: u64,
     /// The number of epochs that are complete.
     pub epoch: u64,
+    /// The training that the file was kept for, if
+    /// [`Fit::resume`](crate::training::Fit::resume) has written it.
+    pub run: Option<SavedRun<T>>,
 }
 
 /// The metadata key.
@@ -41,12 +43,13 @@ const FORMAT: u64 = 1;
 /// use nn::files::{Checkpoint, SavedModel, read_checkpoint, write_checkpoint};
 /// let model = SavedModel {
 ///     name: "empty".into(),
+///     seed: 42,
 ///     input_shape: None,
 ///     layers: vec![],
 ///     training: None,
 ///     optimizer_state: None,
 /// };
-/// let checkpoint = Checkpoint::<f32> { model, seed: 42, epoch: 3 };
+/// let checkpoint = Checkpoint::<f32> { model, epoch: 3, run: None };
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("run.safetensors");
 /// write_checkpoint(&path, &checkpoint)?;
@@ -76,6 +79,8 @@ pub fn write_checkpoint<T: Float>(
             }
         }
     }
+    let of_run = checkpoint.run.iter().flat_map(SavedRun::tensors);
+    tensors.extend(of_run.map(|(name, tensor)| (name, Stored(tensor))));
     let mut taken = HashSet::new();
     if let Some((name, _)) = tensors.iter().find(|(name, _)| !taken.insert(name.clone())) {
         let cause = format!("cannot write: two tensors would be named `{name}`");
@@ -137,7 +142,7 @@ fn header<T: Float>(checkpoint: &Checkpoint<T>) -> Value {
     let state = model.optimizer_state.as_ref();
     json!({
         "format": FORMAT,
-        "seed": checkpoint.seed,
+        "seed": model.seed,
         "epoch": checkpoint.epoch,
         "architecture": model.architecture_to_json(),
         "weights": weights.collect::<Value>(),
@@ -148,6 +153,7 @@ fn header<T: Float>(checkpoint: &Checkpoint<T>) -> Value {
             // Before the first step there are none.
             "started": !state.slots.is_empty(),
         })),
+        "run": checkpoint.run.as_ref().map(SavedRun::to_json),
     })
 }
 
@@ -214,10 +220,19 @@ fn parse<T: Float>(bytes: &[u8]) -> Result<Checkpoint<T>, Problem> {
             })
         }
     };
+    model.seed = number(entry("seed"), "seed")?;
+    let run = match entry("run") {
+        Value::Null => None,
+        run => {
+            let damaged = |key: &str| in_header(format!("is damaged: `run.{key}` is not valid"));
+            let find = |name: &str| find(&tensors, name);
+            Some(SavedRun::from_json(run, find, damaged)?)
+        }
+    };
     Ok(Checkpoint {
         model,
-        seed: number(entry("seed"), "seed")?,
         epoch: number(entry("epoch"), "epoch")?,
+        run,
     })
 }
 

@@ -195,6 +195,7 @@ impl<T: Float> SavedModel<T> {
         };
         let mut model = SavedModel {
             name: config["name"].as_str().unwrap_or("sequential").to_string(),
+            seed: 0,
             input_shape: config.get("build_input_shape").and_then(after_batch),
             layers: Vec::with_capacity(list.len()),
             training: None,

@@ -9,6 +9,7 @@ mod h5;
 mod json;
 mod model;
 mod open;
+mod run;
 mod saved;
 mod temporary;
 
@@ -17,6 +18,9 @@ pub use atomic::write_atomically;
 pub use checkpoint::{Checkpoint, read_checkpoint, write_checkpoint};
 #[cfg(feature = "hdf5")]
 pub use h5::{read_h5, write_h5};
+pub(crate) use model::restore_optimizer;
 pub use model::{LoadOptions, SaveOptions};
 pub(crate) use open::{open, read};
+pub use run::SavedRun;
+pub(crate) use run::{LEARNING_RATE, read_run};
 pub use saved::{SavedLayer, SavedModel, SavedObject, SavedState, SavedTraining};

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tensor::{Error, Float};
 
+use super::run::SavedRun;
 use super::saved::{SavedLayer, SavedModel, SavedObject, SavedState, SavedTraining};
 use crate::error::{FileError, Result};
 use crate::layers;
@@ -88,7 +89,7 @@ impl LoadOptions {
     pub fn load<T: Float>(self, path: impl AsRef<Path>) -> Result<Sequential<T>> {
         let path = path.as_ref();
         match format_of(path)? {
-            Format::H5 => Ok(self.model(read_h5(path)?, 0, path)?.0),
+            Format::H5 => Ok(self.model(read_h5(path)?, path)?.0),
             Format::Checkpoint => Ok(self.load_checkpoint(path)?.0),
         }
     }
@@ -102,9 +103,9 @@ impl LoadOptions {
         path: impl AsRef<Path>,
     ) -> Result<(Sequential<T>, usize)> {
         let path = path.as_ref();
-        let (saved, seed, epoch) = read_checkpoint(path)?;
+        let (saved, epoch, _) = read_checkpoint(path)?;
         let epoch = usize::try_from(epoch).unwrap_or(usize::MAX);
-        let (model, restored) = self.model(saved, seed, path)?;
+        let (model, restored) = self.model(saved, path)?;
         // An optimizer that starts afresh would not go on as if it had never stopped.
         if self.compile && !restored {
             let cause = "is damaged: what the optimizer remembers does not fit the model";
@@ -116,13 +117,12 @@ impl LoadOptions {
     fn model<T: Float>(
         self,
         mut saved: SavedModel<T>,
-        seed: u64,
         path: &Path,
     ) -> Result<(Sequential<T>, bool)> {
         if !self.compile {
             saved.training = None;
         }
-        from_saved(saved, seed, path)
+        from_saved(saved, path)
     }
 }
 
@@ -148,13 +148,13 @@ impl Sequential {
 }
 
 /// The formats of model files.
-enum Format {
+pub(super) enum Format {
     H5,
     Checkpoint,
 }
 
 /// The format that the name of a file promises.
-fn format_of(path: &Path) -> Result<Format, FileError> {
+pub(super) fn format_of(path: &Path) -> Result<Format, FileError> {
     let extension = path.extension().map(|name| name.to_ascii_lowercase());
     match extension.as_deref().and_then(|name| name.to_str()) {
         Some("h5" | "hdf5") => Ok(Format::H5),
@@ -268,6 +268,8 @@ impl<T: Float> Sequential<T> {
     /// number of complete epochs. All random choices follow from seed, epoch and step.
     ///
     /// The file is in the safetensors format, which many programs read.
+    /// [`Fit::resume`](crate::training::Fit::resume) keeps such a file by itself, with the history
+    /// and what callbacks remember.
     ///
     /// ```
     /// use nn::prelude::*;
@@ -294,11 +296,12 @@ impl<T: Float> Sequential<T> {
     /// is left as it was.
     pub fn save_checkpoint(&self, path: impl AsRef<Path>, epoch: usize) -> Result<()> {
         let saved = self.to_saved("save_checkpoint")?;
-        write_checkpoint(path.as_ref(), saved, self.random_seed(), epoch as u64)
+        write_checkpoint(path.as_ref(), saved, epoch as u64, None)
     }
 
     /// The model as files hold it.
-    fn to_saved(&self, operation: &str) -> Result<SavedModel<T>> {
+    pub(super) fn to_saved(&self, operation: &str) -> Result<SavedModel<T>> {
+        self.require_whole(operation)?;
         if self.input_shape().is_none() {
             return Err(Error::value(operation, "the model has no weights yet")
                 .fix("give the first layer an `input_shape(…)`, or `fit` the model first")
@@ -317,6 +320,7 @@ impl<T: Float> Sequential<T> {
         let compiled = self.compiled();
         Ok(SavedModel {
             name: self.name().to_string(),
+            seed: self.random_seed(),
             input_shape: self.input_shape().cloned(),
             layers: layers.collect(),
             training: compiled.map(|compiled| {
@@ -349,12 +353,8 @@ impl<T: Float> Sequential<T> {
 }
 
 /// The model of a file at `path`, and whether its optimizer remembers what the file says.
-fn from_saved<T: Float>(
-    saved: SavedModel<T>,
-    seed: u64,
-    path: &Path,
-) -> Result<(Sequential<T>, bool)> {
-    let mut model = Sequential::<T>::default().seed(seed);
+fn from_saved<T: Float>(saved: SavedModel<T>, path: &Path) -> Result<(Sequential<T>, bool)> {
+    let mut model = Sequential::<T>::default().seed(saved.seed);
     model.set_name(saved.name);
     let has_weights = saved.layers.iter().any(|layer| !layer.weights.is_empty());
     match saved.input_shape {
@@ -380,7 +380,7 @@ fn from_saved<T: Float>(
         })?;
     }
     let restored = match saved.optimizer_state {
-        Some(state) => restore(&mut model, state),
+        Some(state) => restore_optimizer(&mut model, state),
         None => true,
     };
     Ok((model, restored))
@@ -408,7 +408,7 @@ fn compile<T: Float>(model: &mut Sequential<T>, training: SavedTraining) -> Resu
 
 /// Hands the optimizer what it remembered, if that is of this optimizer and this model; says
 /// whether it is.
-fn restore<T: Float>(model: &mut Sequential<T>, state: SavedState<T>) -> bool {
+pub(crate) fn restore_optimizer<T: Float>(model: &mut Sequential<T>, state: SavedState<T>) -> bool {
     let shapes: Vec<_> = model
         .parameters()
         .map(|p| p.value().shape().clone())
@@ -451,32 +451,40 @@ fn read_h5<T: Float>(path: &Path) -> Result<SavedModel<T>> {
     Err(without_feature(path, "hdf5"))
 }
 
+/// Model, epoch and training of a checkpoint.
+pub(super) type Parts<T> = (SavedModel<T>, u64, Option<SavedRun<T>>);
+
 #[cfg(feature = "safetensors")]
-fn write_checkpoint<T: Float>(
+pub(super) fn write_checkpoint<T: Float>(
     path: &Path,
     model: SavedModel<T>,
-    seed: u64,
     epoch: u64,
+    run: Option<SavedRun<T>>,
 ) -> Result<()> {
     Ok(super::write_checkpoint(
         path,
-        &super::Checkpoint { model, seed, epoch },
+        &super::Checkpoint { model, epoch, run },
     )?)
 }
 
 #[cfg(feature = "safetensors")]
-fn read_checkpoint<T: Float>(path: &Path) -> Result<(SavedModel<T>, u64, u64)> {
+pub(super) fn read_checkpoint<T: Float>(path: &Path) -> Result<Parts<T>> {
     let checkpoint = super::read_checkpoint(path)?;
-    Ok((checkpoint.model, checkpoint.seed, checkpoint.epoch))
+    Ok((checkpoint.model, checkpoint.epoch, checkpoint.run))
 }
 
 #[cfg(not(feature = "safetensors"))]
-fn write_checkpoint<T: Float>(path: &Path, _: SavedModel<T>, _: u64, _: u64) -> Result<()> {
+pub(super) fn write_checkpoint<T: Float>(
+    path: &Path,
+    _: SavedModel<T>,
+    _: u64,
+    _: Option<SavedRun<T>>,
+) -> Result<()> {
     Err(without_feature(path, "safetensors"))
 }
 
 #[cfg(not(feature = "safetensors"))]
-fn read_checkpoint<T: Float>(path: &Path) -> Result<(SavedModel<T>, u64, u64)> {
+pub(super) fn read_checkpoint<T: Float>(path: &Path) -> Result<Parts<T>> {
     Err(without_feature(path, "safetensors"))
 }
 

@@ -11,6 +11,8 @@ use tensor::{Float, Shape, Tensor};
 pub struct SavedModel<T: Float = f32> {
     /// The model's name.
     pub name: String,
+    /// The seed of the model's random choices; 0 where the file does not say it, as Keras's do not.
+    pub seed: u64,
     /// The shape of one input, without the batch axis, where the file says it.
     pub input_shape: Option<Shape>,
     /// The layers, first to last.

@@ -164,7 +164,9 @@ impl<T: Float> Sequential<T> {
     /// several, or `None::<Accuracy>`.
     ///
     /// # Errors
-    /// If the input shape is known and a layer cannot take what the layers before it give.
+    /// If the input shape is known and a layer cannot take what the layers before it give, or the
+    /// optimizer has a setting that it [cannot use](Optimizer::check), such as a negative learning
+    /// rate.
     pub fn compile<M: Metric<T> + 'static>(
         &mut self,
         loss: impl Loss<T> + 'static,
@@ -174,6 +176,7 @@ impl<T: Float> Sequential<T> {
         if self.input_shape.is_some() {
             self.build()?;
         }
+        optimizer.check()?;
         let metrics: Vec<_> = metrics.into_iter().map(boxed).collect();
         let names = metrics.iter().map(|metric| metric.name().to_string());
         self.compiled = Some(Compiled {

@@ -3,36 +3,52 @@
 use std::fmt;
 
 use autograd::Var;
-use tensor::{Float, Tensor};
+use tensor::{Factored, Float, Tensor};
 
 use super::Sequential;
 use super::forward::{Mode, WeightSource};
+use super::half_updated::HALF_UPDATED;
 use crate::error::{Error, Result};
 
-/// A training step whose loss is infinite or NaN: training stops there, with the weights as they
-/// were before the step.
+/// A training step that an infinite number or a NaN ended.
+///
+/// Where the loss is that number, the weights are as they were before the step. Where a gradient
+/// is, or what the optimizer made of it, some may have changed: [`NotFinite::half_updated`].
 #[derive(Clone, PartialEq)]
 pub struct NotFinite {
-    /// The loss.
-    pub loss: f64,
+    /// The loss of the step; none where
+    /// [`apply_gradients`](crate::Sequential::apply_gradients) took it.
+    pub loss: Option<f64>,
     /// The step, counted from 1 over the whole life of the optimizer.
     pub step: u64,
     /// Epoch and batch in it, counted from 1, if `fit` was running.
     pub epoch_and_batch: Option<(usize, usize)>,
-    /// The layer whose output (or weight) is the first that is not finite; none if it is the
-    /// input or the loss itself.
+    /// The layer whose output, weight or gradient is the first that is not finite; none if it is
+    /// the input or the loss itself.
     pub layer: Option<String>,
     /// What is not finite, and at which element.
     pub place: String,
+    /// Whether some weights have been changed by the step and others have not: the model refuses to
+    /// go on until [`set_weights`](crate::Sequential::set_weights) or
+    /// [`load_weights`](crate::Sequential::load_weights) has replaced all of them.
+    pub half_updated: bool,
 }
 
 impl fmt::Display for NotFinite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "fit: the loss is {} at step {}", self.loss, self.step)?;
+        match self.loss {
+            Some(loss) if !loss.is_finite() => write!(f, "fit: the loss is {loss}")?,
+            Some(loss) => write!(f, "fit: the loss is {loss}, but its step is not finite,")?,
+            None => write!(f, "apply_gradients: the step is not finite,")?,
+        }
+        write!(f, " at step {}", self.step)?;
         if let Some((epoch, batch)) = self.epoch_and_batch {
             write!(f, " (epoch {epoch}, batch {batch})")?;
         }
         write!(f, "\n  first  {}", self.place)?;
+        if self.half_updated {
+            write!(f, "\n  model  {HALF_UPDATED}")?;
+        }
         write!(
             f,
             "\n  fix: use a smaller learning rate, scale the inputs (pixels / 256), or look for \
@@ -54,12 +70,43 @@ impl<T: Float> Sequential<T> {
     pub(super) fn not_finite(&self, x: &Tensor<T>, loss: f64, mode: Mode) -> NotFinite {
         let (layer, place) = self.find_not_finite(x, mode);
         NotFinite {
-            loss,
+            loss: Some(loss),
             step: mode.training_step.unwrap_or(0) + 1,
             epoch_and_batch: None,
             layer,
             place,
+            half_updated: false,
         }
+    }
+
+    /// The error of a step in which the update of parameter `number` by `gradient` was not finite.
+    #[cold]
+    pub(super) fn update_not_finite(
+        &self,
+        number: usize,
+        gradient: &Factored<T>,
+        loss: Option<f64>,
+    ) -> NotFinite {
+        let mut error = NotFinite {
+            loss,
+            step: self.next_step(),
+            epoch_and_batch: None,
+            layer: None,
+            place: String::new(),
+            half_updated: false,
+        };
+        if let Some((stage, parameter)) = self.named_parameters().nth(number) {
+            let name = format!("`{}` of layer {}", parameter.name(), stage.describe());
+            let gradient = gradient.clone().into_tensor();
+            let in_gradient = gradient.ok().as_ref().and_then(first_not_finite);
+            error.place = match (in_gradient, first_not_finite(&parameter.value)) {
+                (Some(at), _) => format!("the gradient of {name}, {at}"),
+                (None, Some(at)) => format!("the updated {name}, {at}"),
+                (None, None) => format!("what the optimizer remembers of {name}"),
+            };
+            error.layer = Some(stage.name.clone());
+        }
+        error
     }
 
     fn find_not_finite(&self, x: &Tensor<T>, mode: Mode) -> (Option<String>, String) {
@@ -98,7 +145,11 @@ impl<T: Float> Sequential<T> {
 }
 
 /// "NaN at [0, 3]".
-fn first_not_finite<T: Float>(tensor: &Tensor<T>) -> Option<String> {
+pub(super) fn first_not_finite<T: Float>(tensor: &Tensor<T>) -> Option<String> {
+    let all_finite = |values: &[T]| values.iter().fold(true, |all, x| all & x.is_finite());
+    if tensor.as_slice().is_some_and(all_finite) {
+        return None;
+    }
     let position = tensor.iter().position(|value| !value.is_finite())?;
     let value = tensor.iter().nth(position).map_or(f64::NAN, T::to_f64);
     let mut index = vec![0; tensor.rank()];

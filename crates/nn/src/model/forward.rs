@@ -271,6 +271,7 @@ impl<T: Float> Sequential<T> {
     }
 
     pub(super) fn require_shape(&self, operation: &str, shape: &Shape) -> Result<()> {
+        self.require_whole(operation)?;
         let Some(expected) = &self.input_shape else {
             return Ok(());
         };

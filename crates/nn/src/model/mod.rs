@@ -3,6 +3,7 @@
 mod compiled;
 mod diagnose;
 mod forward;
+mod half_updated;
 mod names;
 mod profile;
 mod summary;
@@ -51,6 +52,8 @@ pub struct Sequential<T: Float = f32> {
     input_shape: Option<Shape>,
     layers: Vec<Stage<T>>,
     compiled: Option<Compiled<T>>,
+    /// The step that has changed some weights and not all.
+    half_updated: Option<u64>,
 }
 
 /// A layer in its place in a model, with its weights.
@@ -115,6 +118,7 @@ impl<T: Float> Default for Sequential<T> {
             input_shape: None,
             layers: Vec::new(),
             compiled: None,
+            half_updated: None,
         }
     }
 }
@@ -400,6 +404,7 @@ impl<T: Float> Sequential<T> {
         for (parameter, weight) in parameters.zip(weights) {
             parameter.value = weight;
         }
+        self.half_updated = None;
         Ok(())
     }
 

@@ -45,8 +45,10 @@ impl<T: Float> Sequential<T> {
     /// One step of the optimizer on one batch; returns loss and metrics of the batch before it.
     ///
     /// # Errors
-    /// If the model is not compiled, samples or targets do not fit, or the loss is not finite
-    /// (the weights are then left as they were).
+    /// If the model is not compiled, samples or targets do not fit, or the loss is infinite or NaN:
+    /// the weights are then left as they were. If the reverse pass fails, or a gradient is infinite
+    /// or NaN, after some weights have been changed, the model is
+    /// [half updated](crate::NotFinite::half_updated).
     pub fn train_on_batch(&mut self, x: impl Into<Inputs>, y: impl Into<Array>) -> Result<Scores> {
         let (x, y) = (x.into(), y.into());
         self.require_compiled("train_on_batch")?;
@@ -126,7 +128,7 @@ impl<T: Float> Sequential<T> {
         })?;
         drop(output);
         if compiled.optimizer.is_separable() {
-            return self.update_on_the_way(&loss);
+            return self.update_on_the_way(&loss, value);
         }
         let mut gradients = vec![None; self.parameters().count()];
         loss.reverse().hand_out(|number, gradient| {
@@ -139,22 +141,25 @@ impl<T: Float> Sequential<T> {
         let gradients = (gradients.into_iter().enumerate())
             .map(|(number, gradient)| gradient.ok_or_else(|| self.without_gradient(number)));
         let gradients = gradients.collect::<Result<Vec<_>>>()?;
-        section("optimizer", || self.update(gradients))
+        section("optimizer", || self.update(gradients, Some(value)))
     }
 
     /// Runs the reverse pass, and changes each parameter as soon as its gradient is known: the
     /// gradient of one parameter at a time takes memory.
-    fn update_on_the_way(&mut self, loss: &Var<T>) -> Result<()> {
-        self.begin_update()?;
-        let mut without: Vec<bool> = self.parameters().map(|_| true).collect();
-        loss.reverse().hand_out(|number, gradient| {
-            without[number] = false;
-            section("optimizer", || self.update_parameter(number, &gradient))
-        })?;
-        match without.iter().position(|&without| without) {
-            Some(number) => Err(self.without_gradient(number)),
-            None => Ok(()),
-        }
+    fn update_on_the_way(&mut self, loss: &Var<T>, value: f64) -> Result<()> {
+        self.whole_step(|model| {
+            let mut without: Vec<bool> = model.parameters().map(|_| true).collect();
+            loss.reverse().hand_out(|number, gradient| {
+                without[number] = false;
+                section("optimizer", || {
+                    model.update_parameter(number, &gradient, Some(value))
+                })
+            })?;
+            match without.iter().position(|&without| without) {
+                Some(number) => Err(model.without_gradient(number)),
+                None => Ok(()),
+            }
+        })
     }
 
     #[cold]

@@ -1,9 +1,11 @@
 //! Gradients change the weights.
 
-use tensor::{Error, Factored, Float, Tensor};
+use tensor::{Error, ErrorKind, Factored, Float, Tensor};
 
+use super::diagnose::first_not_finite;
 use super::{Compiled, Sequential, Stage};
 use crate::error::Result;
+use crate::optimizers::other_state;
 use crate::parameter::Parameter;
 
 impl<T: Float> Sequential<T> {
@@ -34,9 +36,11 @@ impl<T: Float> Sequential<T> {
     ///
     /// # Errors
     /// If the model is not compiled, or the gradients are not one per parameter, each of its
-    /// shape; nothing is changed then.
+    /// shape, or one is infinite or NaN; nothing is changed then. If the optimizer makes a weight
+    /// infinite or NaN, the model is [half updated](crate::NotFinite::half_updated).
     pub fn apply_gradients(&mut self, gradients: Vec<Tensor<T>>) -> Result<()> {
         self.require_compiled("apply_gradients")?;
+        self.require_whole("apply_gradients")?;
         let count = self.parameters().count();
         if gradients.len() != count {
             let given = gradients.len();
@@ -53,23 +57,37 @@ impl<T: Float> Sequential<T> {
                     .into());
             }
         }
-        self.update(gradients)
+        self.update(gradients, None)
     }
 
-    /// Hands the gradients, in the order of the parameters, to the optimizer.
-    pub(super) fn update(&mut self, mut gradients: Vec<Tensor<T>>) -> Result<()> {
+    /// Hands the gradients of `loss`, in the order of the parameters, to the optimizer.
+    pub(super) fn update(
+        &mut self,
+        mut gradients: Vec<Tensor<T>>,
+        loss: Option<f64>,
+    ) -> Result<()> {
         if let Some(compiled) = &self.compiled {
             compiled.optimizer.prepare(&mut gradients)?;
         }
-        self.begin_update()?;
-        for (number, gradient) in gradients.into_iter().enumerate() {
-            self.update_parameter(number, &gradient.into())?;
+        // From the loss backwards, where the first of them is the cause of the others.
+        for (number, gradient) in gradients.iter().enumerate().rev() {
+            if first_not_finite(gradient).is_some() {
+                return Err(self
+                    .update_not_finite(number, &gradient.into(), loss)
+                    .into());
+            }
         }
-        Ok(())
+        self.whole_step(|model| {
+            for (number, gradient) in gradients.into_iter().enumerate() {
+                model.update_parameter(number, &gradient.into(), loss)?;
+            }
+            Ok(())
+        })
     }
 
-    /// Counts the step, and makes the optimizer's memory before the first.
-    pub(super) fn begin_update(&mut self) -> Result<()> {
+    /// Makes the optimizer's memory before the first step, and refuses one of another model or
+    /// optimizer.
+    pub(super) fn prepare_state(&mut self) -> Result<()> {
         let count = self.parameters().count();
         let Some(Compiled {
             optimizer, state, ..
@@ -77,14 +95,16 @@ impl<T: Float> Sequential<T> {
         else {
             return Ok(());
         };
+        optimizer.check()?;
+        let parameters = self.layers.iter().flat_map(Stage::parameters);
         if state.slots.is_empty() {
             let zeros = |parameter: &Parameter<T>| {
                 let slots = optimizer.slots().iter();
                 let zeros = slots.map(|_| Tensor::zeros(parameter.value.shape()));
                 zeros.collect::<tensor::Result<Vec<_>>>()
             };
-            let parameters = self.layers.iter().flat_map(Stage::parameters);
             state.slots = parameters.map(zeros).collect::<tensor::Result<_>>()?;
+            return Ok(());
         }
         if state.slots.len() != count {
             let states = state.slots.len();
@@ -94,19 +114,44 @@ impl<T: Float> Sequential<T> {
                 .fix("`compile` again after adding layers")
                 .into());
         }
-        state.iterations += 1;
+        for (parameter, slots) in parameters.zip(&mut state.slots) {
+            let expected = optimizer.slots().len();
+            if slots.len() != expected {
+                return Err(other_state(slots.len(), expected));
+            }
+            if let Some(slot) = slots.iter().find(|s| s.shape() != parameter.value.shape()) {
+                let message = "the state of a parameter has another shape";
+                return Err(Error::shape("optimizer", message)
+                    .with("parameter", parameter.value.shape())
+                    .with("state", slot.shape())
+                    .into());
+            }
+        }
         Ok(())
     }
 
-    pub(super) fn update_parameter(&mut self, number: usize, gradient: &Factored<T>) -> Result<()> {
+    /// One parameter's part of a [step](Sequential::whole_step) that makes `loss` smaller.
+    pub(super) fn update_parameter(
+        &mut self,
+        number: usize,
+        gradient: &Factored<T>,
+        loss: Option<f64>,
+    ) -> Result<()> {
+        let step = self.next_step();
         let mut parameters = self.layers.iter_mut().flat_map(Stage::parameters_mut);
         let (Some(compiled), Some(parameter)) = (&mut self.compiled, parameters.nth(number)) else {
             return Ok(());
         };
-        let Compiled {
-            optimizer, state, ..
-        } = compiled;
-        let slots = &mut state.slots[number];
-        optimizer.update(state.iterations, &mut parameter.value, gradient, slots)
+        let slots = &mut compiled.state.slots[number];
+        self.half_updated = Some(step);
+        let updated = compiled
+            .optimizer
+            .update(step, &mut parameter.value, gradient, slots);
+        match updated {
+            Err(crate::Error::Tensor(error)) if error.kind() == ErrorKind::NotFinite => {
+                Err(self.update_not_finite(number, gradient, loss).into())
+            }
+            other => other,
+        }
     }
 }

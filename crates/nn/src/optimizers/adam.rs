@@ -5,7 +5,7 @@ use tensor::{Factored, Float, Tensor};
 
 use crate::config::{Config, ConfigReader};
 use crate::error::Result;
-use crate::optimizers::{Optimizer, common, learning_rate, slots};
+use crate::optimizers::{Optimizer, common, learning_rate, require, slots};
 
 /// Adam (Kingma and Ba 2015) in Keras's form, with ε outside the corrected root:
 ///
@@ -123,6 +123,20 @@ impl<T: Float> Optimizer<T> for Adam {
 
     fn set_learning_rate(&mut self, rate: f64) {
         self.learning_rate = rate;
+    }
+
+    fn check(&self) -> Result<()> {
+        let class = Optimizer::<T>::class_name(self);
+        require(
+            class,
+            "learning rate",
+            self.learning_rate,
+            0.0..f64::INFINITY,
+        )?;
+        require(class, "weight decay", self.weight_decay, 0.0..f64::INFINITY)?;
+        require(class, "ε", self.epsilon, 0.0..f64::INFINITY)?;
+        require(class, "β₁", self.beta_1, 0.0..1.0)?;
+        require(class, "β₂", self.beta_2, 0.0..1.0)
     }
 
     fn slots(&self) -> &'static [&'static str] {

@@ -5,7 +5,7 @@ use tensor::{Factored, Float, Tensor};
 
 use crate::config::{Config, ConfigReader};
 use crate::error::Result;
-use crate::optimizers::Optimizer;
+use crate::optimizers::{Optimizer, require};
 
 /// An optimizer whose gradients are limited first, so that a rare huge one does no harm.
 ///
@@ -87,12 +87,18 @@ impl<O> Clipped<O> {
 /// `Σ g²`.
 fn square_norm<T: Float>(gradient: &Tensor<T>) -> Result<f64> {
     let squares = gradient.try_map("clip_norm", |g| g * g)?;
-    Ok(squares.sum(..)?.item()?.to_f64())
+    let sum = squares.sum(..)?.item()?.to_f64();
+    if sum.is_finite() {
+        return Ok(sum);
+    }
+    // Squares overflow in `T` long before they do here.
+    Ok(gradient.iter().map(|g| g.to_f64() * g.to_f64()).sum())
 }
 
-/// Multiplies by what brings `norm` down to `limit`; by 1 if it is below. In place.
+/// Multiplies by what brings `norm` down to `limit`; by 1 if it is below. In place. A gradient that
+/// is not finite stays as it is, to be noticed.
 fn shrink<T: Float>(gradient: &mut Tensor<T>, norm: f64, limit: f64) -> Result<()> {
-    if norm > limit {
+    if norm > limit && norm.is_finite() {
         let factor = T::constant(limit / norm);
         for value in gradient.try_make_mut("clip_norm")? {
             *value = *value * factor;
@@ -112,6 +118,12 @@ impl<T: Float, O: Optimizer<T>> Optimizer<T> for Clipped<O> {
 
     fn set_learning_rate(&mut self, rate: f64) {
         self.optimizer.set_learning_rate(rate);
+    }
+
+    fn check(&self) -> Result<()> {
+        let (name, limit) = self.limit.entry();
+        require(self.class_name(), name, limit, 0.0..f64::INFINITY)?;
+        self.optimizer.check()
     }
 
     fn slots(&self) -> &'static [&'static str] {

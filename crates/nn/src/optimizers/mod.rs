@@ -5,6 +5,9 @@ mod clipped;
 mod rmsprop;
 mod sgd;
 
+use std::fmt;
+use std::ops::RangeBounds;
+
 use serde_json::Value;
 use tensor::{Error, Factored, Float, Tensor};
 
@@ -66,6 +69,19 @@ pub trait Optimizer<T: Float = f32>: Send + Sync {
     /// Sets the learning rate.
     fn set_learning_rate(&mut self, rate: f64);
 
+    /// Looks at the settings, when a model is compiled and before each step.
+    ///
+    /// # Errors
+    /// If training cannot use one: by default a learning rate that is negative, infinite or NaN.
+    fn check(&self) -> Result<()> {
+        require(
+            self.class_name(),
+            "learning rate",
+            self.learning_rate(),
+            0.0..f64::INFINITY,
+        )
+    }
+
     /// The names of the tensors that the optimizer keeps for each parameter, Keras's names where
     /// it has them; they start as zeros.
     fn slots(&self) -> &'static [&'static str];
@@ -114,6 +130,9 @@ impl<T: Float, O: Optimizer<T> + ?Sized> Optimizer<T> for Box<O> {
     fn set_learning_rate(&mut self, rate: f64) {
         (**self).set_learning_rate(rate);
     }
+    fn check(&self) -> Result<()> {
+        (**self).check()
+    }
     fn slots(&self) -> &'static [&'static str] {
         (**self).slots()
     }
@@ -154,14 +173,33 @@ pub struct OptimizerState<T: Float = f32> {
 pub fn slots<T: Float, const N: usize>(state: &mut [Tensor<T>]) -> Result<[&mut Tensor<T>; N]> {
     let count = state.len();
     let slots: std::result::Result<&mut [Tensor<T>; N], _> = state.try_into();
-    slots.map(<[_; N]>::each_mut).map_err(|_| {
-        Error::value(
-            "optimizer",
-            format!("the state has {count} tensors a parameter, not {N}"),
-        )
+    slots
+        .map(<[_; N]>::each_mut)
+        .map_err(|_| other_state(count, N))
+}
+
+/// The error of a state with `count` tensors a parameter where there must be `expected`.
+#[cold]
+pub(crate) fn other_state(count: usize, expected: usize) -> crate::Error {
+    let message = format!("the state has {count} tensors a parameter, not {expected}");
+    Error::value("optimizer", message)
         .fix("restore the state of the same optimizer with the same settings")
         .into()
-    })
+}
+
+/// Checks that a setting lies in `range`; NaN lies in none.
+fn require(
+    optimizer: &str,
+    setting: &str,
+    value: f64,
+    range: impl RangeBounds<f64> + fmt::Debug,
+) -> Result<()> {
+    match range.contains(&value) {
+        true => Ok(()),
+        false => Err(Error::value(optimizer, format!("the {setting} is {value}"))
+            .with("allowed", format!("{range:?}"))
+            .into()),
+    }
 }
 
 /// The optimizer of this class with these settings, as Keras's files describe it.

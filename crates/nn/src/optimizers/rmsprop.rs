@@ -5,7 +5,7 @@ use tensor::{Factored, Float, Tensor};
 
 use crate::config::{Config, ConfigReader};
 use crate::error::Result;
-use crate::optimizers::{Optimizer, common, learning_rate, slots};
+use crate::optimizers::{Optimizer, common, learning_rate, require, slots};
 
 /// RMSprop (Hinton 2012) in Keras's form, with ε under the root:
 ///
@@ -102,6 +102,19 @@ impl<T: Float> Optimizer<T> for RmsProp {
 
     fn set_learning_rate(&mut self, rate: f64) {
         self.learning_rate = rate;
+    }
+
+    fn check(&self) -> Result<()> {
+        let class = Optimizer::<T>::class_name(self);
+        require(
+            class,
+            "learning rate",
+            self.learning_rate,
+            0.0..f64::INFINITY,
+        )?;
+        require(class, "ε", self.epsilon, 0.0..f64::INFINITY)?;
+        require(class, "momentum", self.momentum, 0.0..=1.0)?;
+        require(class, "ρ", self.rho, 0.0..=1.0)
     }
 
     fn slots(&self) -> &'static [&'static str] {

@@ -5,7 +5,7 @@ use tensor::{Factored, Float, Tensor};
 
 use crate::config::{Config, ConfigReader};
 use crate::error::Result;
-use crate::optimizers::{Optimizer, common, learning_rate, slots};
+use crate::optimizers::{Optimizer, common, learning_rate, require, slots};
 
 /// Stochastic gradient descent `p ← p − rate·g`; with momentum (Polyak 1964)
 /// `v ← momentum·v − rate·g`, `p ← p + v`, or in Nesterov's form `p ← p + momentum·v − rate·g`.
@@ -88,6 +88,18 @@ impl<T: Float> Optimizer<T> for Sgd {
 
     fn set_learning_rate(&mut self, rate: f64) {
         self.learning_rate = rate;
+    }
+
+    fn check(&self) -> Result<()> {
+        let class = Optimizer::<T>::class_name(self);
+        require(
+            class,
+            "learning rate",
+            self.learning_rate,
+            0.0..f64::INFINITY,
+        )?;
+        require(class, "weight decay", self.weight_decay, 0.0..f64::INFINITY)?;
+        require(class, "momentum", self.momentum, 0.0..=1.0)
     }
 
     fn slots(&self) -> &'static [&'static str] {

@@ -4,9 +4,12 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 
-use tensor::{Error, Float, Tensor};
+use tensor::{Float, Tensor};
 
-use super::history::{EpochRecord, csv_line, csv_title};
+use super::history::{EpochRecord, History, csv_line, csv_title};
+use super::monitor::Monitor;
+use super::resume::CallbackState;
+use crate::config::ConfigReader;
 use crate::error::{FileError, Result};
 use crate::model::Sequential;
 
@@ -40,12 +43,39 @@ pub enum Control {
 /// let fit: Fit = Fit::new().epochs(100).callback(GoodEnough(0.99));
 /// ```
 pub trait Callback<T: Float = f32> {
+    /// The name of the value in each [`EpochRecord`] that the callback watches: `fit` makes sure
+    /// before the first epoch that there is one. By default none.
+    fn monitor(&self) -> Option<&str> {
+        None
+    }
+
     /// Runs before the first epoch.
     ///
     /// # Errors
     /// An error stops training and is returned by `fit`.
     fn train_begin(&mut self, _model: &mut Sequential<T>) -> Result<()> {
         Ok(())
+    }
+
+    /// What the callback remembers between epochs, for [`Fit::resume`](super::Fit::resume) to keep;
+    /// by default nothing.
+    fn state(&self) -> CallbackState<T> {
+        CallbackState::default()
+    }
+
+    /// Runs instead of [`Callback::train_begin`], and by default calls it, where
+    /// [`Fit::resume`](super::Fit::resume) goes on with a training: `history` is what has been, and
+    /// `state` what [`Callback::state`] gave at its end.
+    ///
+    /// # Errors
+    /// An error stops training and is returned by `fit`.
+    fn train_resume(
+        &mut self,
+        _state: CallbackState<T>,
+        _history: &History,
+        model: &mut Sequential<T>,
+    ) -> Result<()> {
+        self.train_begin(model)
     }
 
     /// Runs before each epoch, which is counted from 0.
@@ -72,8 +102,22 @@ pub trait Callback<T: Float = f32> {
 }
 
 impl<T: Float, C: Callback<T> + ?Sized> Callback<T> for &mut C {
+    fn monitor(&self) -> Option<&str> {
+        (**self).monitor()
+    }
     fn train_begin(&mut self, model: &mut Sequential<T>) -> Result<()> {
         (**self).train_begin(model)
+    }
+    fn state(&self) -> CallbackState<T> {
+        (**self).state()
+    }
+    fn train_resume(
+        &mut self,
+        state: CallbackState<T>,
+        history: &History,
+        model: &mut Sequential<T>,
+    ) -> Result<()> {
+        (**self).train_resume(state, history, model)
     }
     fn epoch_begin(&mut self, epoch: usize, model: &mut Sequential<T>) -> Result<()> {
         (**self).epoch_begin(epoch, model)
@@ -86,51 +130,11 @@ impl<T: Float, C: Callback<T> + ?Sized> Callback<T> for &mut C {
     }
 }
 
-/// A value of the records that is watched for its best.
-#[derive(Clone, Debug)]
-struct Monitor {
-    name: String,
-    min_delta: f64,
-    best: Option<f64>,
-}
-
-impl Monitor {
-    fn new(name: &str) -> Self {
-        Monitor {
-            name: name.to_string(),
-            min_delta: 0.0,
-            best: None,
-        }
-    }
-
-    /// Whether the record is better than all before; losses and errors are better when small, all
-    /// else (accuracies) when large.
-    fn improves(&mut self, record: &EpochRecord) -> Result<bool> {
-        let Some(value) = record.get(&self.name) else {
-            let known: Vec<&str> = record.values.iter().map(|(name, _)| &**name).collect();
-            return Err(
-                Error::value("fit", format!("there is no `{}` to watch", self.name))
-                    .with("there are", known.join(", "))
-                    .fix("give validation data for names with `val_`")
-                    .into(),
-            );
-        };
-        let small_is_good = self.name.contains("loss") || self.name.contains("error");
-        let better = self.best.is_none_or(|best| {
-            if small_is_good {
-                value < best - self.min_delta
-            } else {
-                value > best + self.min_delta
-            }
-        });
-        if better {
-            self.best = Some(value);
-        }
-        Ok(better)
-    }
-}
-
 /// Stops when a value has not become better for a number of epochs.
+///
+/// Of losses and errors low values are better, of metrics those that
+/// [`Metric::higher_is_better`](crate::metrics::Metric::higher_is_better) says; where it does not,
+/// [`EarlyStopping::higher_is_better`] must. NaN is never better.
 ///
 /// ```
 /// use nn::prelude::*;
@@ -169,6 +173,13 @@ impl<T: Float> EarlyStopping<T> {
         self
     }
 
+    /// Sets whether high values are better than low ones, or the other way round.
+    #[must_use]
+    pub fn higher_is_better(mut self, higher_is_better: bool) -> Self {
+        self.monitor.higher_is_better = Some(higher_is_better);
+        self
+    }
+
     /// Sets how much better counts as better.
     #[must_use]
     pub fn min_delta(mut self, min_delta: f64) -> Self {
@@ -185,13 +196,40 @@ impl<T: Float> EarlyStopping<T> {
 }
 
 impl<T: Float> Callback<T> for EarlyStopping<T> {
-    fn train_begin(&mut self, _: &mut Sequential<T>) -> Result<()> {
+    fn monitor(&self) -> Option<&str> {
+        Some(&self.monitor.name)
+    }
+
+    fn train_begin(&mut self, model: &mut Sequential<T>) -> Result<()> {
+        self.monitor.higher_is_better(model)?;
         (self.waited, self.monitor.best, self.best_weights) = (0, None, None);
         Ok(())
     }
 
+    fn state(&self) -> CallbackState<T> {
+        let mut values = self.monitor.state();
+        values.insert(WAITED.to_string(), self.waited.into());
+        CallbackState {
+            values,
+            tensors: self.best_weights.clone().unwrap_or_default(),
+        }
+    }
+
+    fn train_resume(
+        &mut self,
+        state: CallbackState<T>,
+        _: &History,
+        model: &mut Sequential<T>,
+    ) -> Result<()> {
+        self.monitor.higher_is_better(model)?;
+        self.monitor.restore(&state.values)?;
+        self.waited = ConfigReader::new("EarlyStopping", &state.values).size(WAITED)?;
+        self.best_weights = (!state.tensors.is_empty()).then_some(state.tensors);
+        Ok(())
+    }
+
     fn epoch_end(&mut self, record: &EpochRecord, model: &mut Sequential<T>) -> Result<Control> {
-        if self.monitor.improves(record)? {
+        if self.monitor.improves(record, model)? {
             self.waited = 0;
             if self.restore {
                 self.best_weights = Some(model.weights());
@@ -213,6 +251,9 @@ impl<T: Float> Callback<T> for EarlyStopping<T> {
         }
     }
 }
+
+/// The number of epochs without improvement, in the state.
+const WAITED: &str = "waited";
 
 /// Saves the model after each epoch that is the best so far, by a function that you give.
 ///
@@ -242,11 +283,45 @@ impl<F> ModelCheckpoint<F> {
             save,
         }
     }
+
+    /// Sets whether high values are better than low ones, or the other way round; see
+    /// [`EarlyStopping`] for what holds without.
+    #[must_use]
+    pub fn higher_is_better(mut self, higher_is_better: bool) -> Self {
+        self.monitor.higher_is_better = Some(higher_is_better);
+        self
+    }
 }
 
 impl<T: Float, F: FnMut(&Sequential<T>) -> Result<()>> Callback<T> for ModelCheckpoint<F> {
+    fn monitor(&self) -> Option<&str> {
+        Some(&self.monitor.name)
+    }
+
+    fn train_begin(&mut self, model: &mut Sequential<T>) -> Result<()> {
+        self.monitor.higher_is_better(model)?;
+        Ok(())
+    }
+
+    fn state(&self) -> CallbackState<T> {
+        CallbackState {
+            values: self.monitor.state(),
+            tensors: Vec::new(),
+        }
+    }
+
+    fn train_resume(
+        &mut self,
+        state: CallbackState<T>,
+        _: &History,
+        model: &mut Sequential<T>,
+    ) -> Result<()> {
+        self.monitor.higher_is_better(model)?;
+        self.monitor.restore(&state.values)
+    }
+
     fn epoch_end(&mut self, record: &EpochRecord, model: &mut Sequential<T>) -> Result<Control> {
-        if self.monitor.improves(record)? {
+        if self.monitor.improves(record, model)? {
             (self.save)(model)?;
         }
         Ok(Control::Continue)
@@ -277,6 +352,7 @@ impl<T: Float, F: FnMut(usize, f64) -> f64> Callback<T> for LearningRateSchedule
             let optimizer = compiled.optimizer_mut();
             let rate = (self.0)(epoch, optimizer.learning_rate());
             optimizer.set_learning_rate(rate);
+            optimizer.check()?;
         }
         Ok(())
     }
@@ -294,12 +370,28 @@ pub struct CsvLogger {
 }
 
 impl CsvLogger {
-    /// Writes to this file, which is replaced when training begins.
+    /// Writes to this file, which is replaced when training begins. Where
+    /// [`Fit::resume`](super::Fit::resume) goes on with a training, it holds the epochs of before,
+    /// too.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         CsvLogger {
             path: path.into(),
             file: None,
         }
+    }
+}
+
+impl CsvLogger {
+    /// Writes `lines` to the file, which is created anew the first time.
+    fn write(&mut self, lines: &str) -> Result<()> {
+        let failed = |source| FileError::io(&self.path, "write", source);
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => File::create(&self.path).map_err(failed)?,
+        };
+        file.write_all(lines.as_bytes()).map_err(failed)?;
+        self.file = Some(file);
+        Ok(())
     }
 }
 
@@ -309,18 +401,25 @@ impl<T: Float> Callback<T> for CsvLogger {
         Ok(())
     }
 
+    fn train_resume(
+        &mut self,
+        _: CallbackState<T>,
+        history: &History,
+        _: &mut Sequential<T>,
+    ) -> Result<()> {
+        self.file = None;
+        match history.epochs.is_empty() {
+            true => Ok(()),
+            false => self.write(&history.to_csv()),
+        }
+    }
+
     fn epoch_end(&mut self, record: &EpochRecord, _: &mut Sequential<T>) -> Result<Control> {
-        let failed = |source| FileError::io(&self.path, "write", source);
-        let mut lines = csv_line(record);
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => {
-                lines.insert_str(0, &csv_title(record));
-                File::create(&self.path).map_err(failed)?
-            }
+        let title = match self.file {
+            Some(_) => String::new(),
+            None => csv_title(record),
         };
-        file.write_all(lines.as_bytes()).map_err(failed)?;
-        self.file = Some(file);
+        self.write(&(title + &csv_line(record)))?;
         Ok(Control::Continue)
     }
 }

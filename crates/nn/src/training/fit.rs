@@ -1,12 +1,16 @@
 //! The training loop.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use tensor::{Error, Float};
 
 use super::callbacks::{Callback, Control};
 use super::history::{EpochRecord, History};
+use super::monitor::{VALIDATION, require_known};
 use super::progress::{Progress, Verbosity};
+use super::resume::{CallbackState, Run};
+use crate::config::{Config, config};
 use crate::data::{Ahead, Array, Augment, Batches};
 use crate::error::Result;
 use crate::model::{Running, Sequential};
@@ -23,6 +27,7 @@ pub struct Fit<'a, T: Float = f32> {
     batch_size: usize,
     epochs: usize,
     initial_epoch: usize,
+    resume: Option<PathBuf>,
     shuffle: bool,
     seed: Option<u64>,
     validation: Validation,
@@ -50,6 +55,7 @@ impl<'a, T: Float> Fit<'a, T> {
             batch_size: 32,
             epochs: 1,
             initial_epoch: 0,
+            resume: None,
             shuffle: true,
             seed: None,
             validation: Validation::None,
@@ -72,10 +78,55 @@ impl<'a, T: Float> Fit<'a, T> {
         self
     }
 
-    /// Sets the epoch to start from, counted from 0: each epoch has its own order of samples, so
-    /// that a run which stopped can be taken up where it was.
+    /// Sets the epoch to start from, counted from 0: each epoch has its own order of samples.
+    /// [`Fit::resume`] does this and all else that a training needs to go on where it stopped.
     pub fn initial_epoch(mut self, epoch: usize) -> Self {
         self.initial_epoch = epoch;
+        self
+    }
+
+    /// Keeps the training in this file, a checkpoint whose name ends in `.safetensors`, and goes on
+    /// from it if there is one: the same program, run again after it was stopped at any moment,
+    /// ends with the bits that it would have ended with.
+    ///
+    /// The file is written when training begins and after each epoch, whole or not at all. It holds
+    /// weights, the optimizer with what it remembers and its learning rate, the number of epochs,
+    /// their records (the [`History`] that `fit` returns has those of before, too), and what
+    /// callbacks [remember](Callback::state): the best value of
+    /// [`ModelCheckpoint`](super::ModelCheckpoint), all of [`EarlyStopping`](super::EarlyStopping).
+    /// A [`CsvLogger`](super::CsvLogger) keeps the lines of before. The epoch in which the program
+    /// was stopped begins again.
+    ///
+    /// [`Fit::epochs`] stays the number of the last epoch: a training that has reached it, or that
+    /// a callback has ended, is only read. To train for longer, set a larger one; to start anew,
+    /// delete the file.
+    ///
+    /// ```
+    /// use nn::prelude::*;
+    /// # let folder = tempfile::tempdir().map_err(|e| nn::FileError::io("", "create", e))?;
+    /// # let path = folder.path().join("run.safetensors");
+    /// # let x = Tensor::from_fn([64, 2], |at| ((at[0] * (at[1] + 3)) % 7) as f32)?;
+    /// # let y = Tensor::from_fn([64, 2], |at| f32::from(u8::from(at[0] % 2 == at[1])))?;
+    /// let train = |epochs: usize| {
+    ///     let mut model = Sequential::new();
+    ///     model.add(Dense::new(2).input_shape(&[2]));
+    ///     model.compile(MeanSquaredError::new(), Adam::default(), [Accuracy::new()])?;
+    ///     let fit = Fit::new().epochs(epochs).resume(&path).verbosity(Verbosity::Silent);
+    ///     let history = model.fit(&x, &y, fit)?;
+    ///     Ok::<_, nn::Error>((model.weights(), history))
+    /// };
+    /// let (weights, _) = train(2)?;
+    /// assert_eq!(train(2)?.0, weights);   // nothing is left to train
+    /// let (_, history) = train(5)?;
+    /// assert_eq!(history.epochs.len(), 5);
+    /// # Ok::<(), nn::Error>(())
+    /// ```
+    ///
+    /// `fit` returns an error if the file holds a training of another model, optimizer, seed, batch
+    /// size, number of samples or of callbacks; it cannot see whether the samples themselves are the
+    /// same.
+    pub fn resume(mut self, path: impl Into<PathBuf>) -> Self {
+        self.resume = Some(path.into());
         self
     }
 
@@ -145,6 +196,33 @@ impl<'a, T: Float> Fit<'a, T> {
         self
     }
 
+    /// What the results depend on besides model and data, with names for messages; `seed` is that
+    /// of orders and augmentations.
+    fn description(&self, samples: usize, seed: u64) -> Config {
+        config([
+            ("the number of samples", samples.into()),
+            ("the batch size", self.batch_size.into()),
+            ("shuffling", self.shuffle.into()),
+            ("the seed of `fit`", seed.into()),
+            (
+                "the number of augmentations",
+                self.augmentations.len().into(),
+            ),
+            ("the number of callbacks", self.callbacks.len().into()),
+        ])
+    }
+
+    /// Refuses to train for no epoch where some were done before.
+    fn require_epochs(&self) -> Result<()> {
+        let (start, end) = (self.initial_epoch, self.epochs);
+        if start == 0 || start < end {
+            return Ok(());
+        }
+        let message = format!("no epoch is left: {start} are done, and the last is number {end}");
+        let fix = "`epochs` counts from the first epoch of the training, those done included";
+        Err(Error::value("fit", message).fix(fix).into())
+    }
+
     /// Cuts validation data off the end if it is to be taken from there.
     fn cut_validation(&mut self, x: &mut Inputs, y: &mut Array) -> Result<()> {
         let Validation::Split(fraction) = self.validation else {
@@ -180,9 +258,10 @@ impl<T: Float> Sequential<T> {
     /// a step. Returns loss and metrics of each epoch.
     ///
     /// # Errors
-    /// If the model is not compiled, there are no samples, samples or targets do not fit, the loss
-    /// becomes infinite or NaN ([`NotFinite`](crate::NotFinite) says at which step and layer), or
-    /// a callback returns one.
+    /// If the model is not compiled, there are no samples or no epochs left, samples or targets do
+    /// not fit, a loss, gradient or weight becomes infinite or NaN
+    /// ([`NotFinite`](crate::NotFinite) says at which step and layer), the file of [`Fit::resume`]
+    /// cannot be used, a callback watches a value that no epoch gives, or returns an error.
     pub fn fit(
         &mut self,
         x: impl Into<Inputs>,
@@ -200,35 +279,79 @@ impl<T: Float> Sequential<T> {
             let (x, y) = &**held;
             self.checked_targets("validation data", x.shape(), y)?;
         }
+        let has_validation = matches!(fit.validation, Validation::Data(_));
+        for name in fit
+            .callbacks
+            .iter()
+            .filter_map(|callback| callback.monitor())
+        {
+            require_known(name, self, has_validation)?;
+        }
         let mut batches = Batches::for_operation("fit", x, y, fit.batch_size)?;
         let seed = fit.seed.unwrap_or(self.random_seed());
         if fit.shuffle {
             batches = batches.shuffle(seed);
         }
+        let run = match fit.resume.take() {
+            Some(path) => {
+                let settings = fit.description(batches.rows(), seed);
+                Some(Run::new(path, self, settings)?)
+            }
+            None => None,
+        };
         let mut callbacks = std::mem::take(&mut fit.callbacks);
-        for callback in &mut callbacks {
-            callback.train_begin(self)?;
-        }
         let mut history = History::default();
-        let epochs = fit.initial_epoch..fit.epochs;
+        let mut stopped = false;
+        match run
+            .as_ref()
+            .map(|run| run.restore(self, fit.epochs))
+            .transpose()?
+            .flatten()
+        {
+            Some((epoch, before)) => {
+                fit.initial_epoch = epoch;
+                (history, stopped) = (before.history, before.stopped);
+                let mut states = before.callbacks;
+                states.resize_with(callbacks.len(), CallbackState::default);
+                for (callback, state) in callbacks.iter_mut().zip(states) {
+                    callback.train_resume(state, &history, self)?;
+                }
+                if fit.verbosity != Verbosity::Silent {
+                    println!("Resumed after epoch {epoch}/{}", fit.epochs);
+                }
+            }
+            None => {
+                fit.require_epochs()?;
+                for callback in &mut callbacks {
+                    callback.train_begin(self)?;
+                }
+                if let Some(run) = &run {
+                    run.save(self, fit.initial_epoch, &history, stopped, &callbacks)?;
+                }
+            }
+        }
+        let epochs = match stopped {
+            true => 0..0,
+            false => fit.initial_epoch..fit.epochs,
+        };
         let augmentations = std::mem::take(&mut fit.augmentations);
         let mut ahead = match augmentations.is_empty() {
-            true => batches.ahead(epochs),
-            false => batches.ahead_augmented(epochs, seed, augmentations),
+            true => batches.ahead(epochs.clone()),
+            false => batches.ahead_augmented(epochs.clone(), seed, augmentations),
         };
-        for epoch in fit.initial_epoch..fit.epochs {
+        for epoch in epochs {
             for callback in &mut callbacks {
                 callback.epoch_begin(epoch, self)?;
             }
             let record = self.epoch(&batches, &mut ahead, &fit, epoch)?;
-            let mut control = Control::Continue;
             for callback in &mut callbacks {
-                if callback.epoch_end(&record, self)? == Control::Stop {
-                    control = Control::Stop;
-                }
+                stopped |= callback.epoch_end(&record, self)? == Control::Stop;
             }
             history.epochs.push(record);
-            if control == Control::Stop {
+            if let Some(run) = &run {
+                run.save(self, epoch + 1, &history, stopped, &callbacks)?;
+            }
+            if stopped {
                 break;
             }
         }
@@ -274,7 +397,7 @@ impl<T: Float> Sequential<T> {
             values.extend(
                 scores
                     .iter()
-                    .map(|(name, value)| (format!("val_{name}"), value)),
+                    .map(|(name, value)| (format!("{VALIDATION}{name}"), value)),
             );
         }
         let record = EpochRecord {

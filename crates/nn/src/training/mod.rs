@@ -3,7 +3,9 @@
 mod callbacks;
 mod fit;
 mod history;
+mod monitor;
 mod progress;
+mod resume;
 
 pub use callbacks::{
     Callback, Control, CsvLogger, EarlyStopping, LearningRateSchedule, ModelCheckpoint,
@@ -11,3 +13,4 @@ pub use callbacks::{
 pub use fit::Fit;
 pub use history::{EpochRecord, History};
 pub use progress::Verbosity;
+pub use resume::CallbackState;

@@ -18,6 +18,8 @@ pub use write::write_h5;
 const MODEL_CONFIG: &str = "model_config";
 /// The root attribute with loss, metrics and optimizer.
 const TRAINING_CONFIG: &str = "training_config";
+/// The root attribute, of this crate alone, with the seed of the model's random choices.
+const SEED: &str = "tapir_seed";
 /// The group of the layers' weights.
 const MODEL_WEIGHTS: &str = "model_weights";
 /// The group of the optimizer's state.

@@ -6,8 +6,8 @@ use tensor::{Float, Tensor};
 
 use super::source::{Node, Source, with_source};
 use super::{
-    LAYER_NAMES, MODEL_CONFIG, MODEL_WEIGHTS, OPTIMIZER_WEIGHTS, TRAINING_CONFIG, WEIGHT_NAMES,
-    state,
+    LAYER_NAMES, MODEL_CONFIG, MODEL_WEIGHTS, OPTIMIZER_WEIGHTS, SEED, TRAINING_CONFIG,
+    WEIGHT_NAMES, state,
 };
 use crate::error::FileError;
 use crate::files::saved::{SavedModel, SavedState, SavedTraining};
@@ -21,7 +21,7 @@ use crate::files::saved::{SavedModel, SavedState, SavedTraining};
 /// use nn::files::{read_h5, write_h5, SavedModel};
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("model.h5");
-/// # let empty = SavedModel::<f32> { name: "m".into(), input_shape: None, layers: vec![],
+/// # let empty = SavedModel::<f32> { name: "m".into(), seed: 0, input_shape: None, layers: vec![],
 /// #     training: None, optimizer_state: None };
 /// # write_h5(&path, &empty)?;
 /// let model: SavedModel = read_h5(&path)?;
@@ -55,6 +55,10 @@ fn read<T: Float>(source: &Source<'_>) -> Result<SavedModel<T>, FileError> {
             .error(cause)
             .at(format!("attribute `{MODEL_CONFIG}`"))
     })?;
+    if let Some(seed) = source.text(&root, SEED)? {
+        let damaged = |_| source.error(format!("attribute `{SEED}` is {seed:?}, not a number"));
+        model.seed = seed.parse().map_err(damaged)?;
+    }
     read_weights(source, &root, &mut model)?;
     if let Some(training) = source.json(&root, TRAINING_CONFIG)? {
         let training = SavedTraining::from_json(&training).map_err(|cause| {

@@ -104,6 +104,7 @@ fn long_lists_of_names_are_split_and_joined() {
         .collect();
     let model = SavedModel {
         name: "deep".into(),
+        seed: 0,
         input_shape: Some(Shape::from([4, 4, 1])),
         layers,
         training: None,
@@ -141,6 +142,7 @@ fn split_names_are_read() {
 fn names_outside_ascii_survive() {
     let model = SavedModel {
         name: "netz".into(),
+        seed: 0,
         input_shape: None,
         layers: vec![SavedLayer {
             class: "Dense".into(),
@@ -171,6 +173,7 @@ fn f64_models_come_back_bit_for_bit() {
     };
     let model = SavedModel {
         name: "m".into(),
+        seed: 0,
         input_shape: None,
         layers: vec![SavedLayer {
             class: "Scale".into(),
@@ -349,6 +352,7 @@ fn names_that_hdf5_cannot_hold_are_refused_and_nothing_is_written() {
     ] {
         let model = SavedModel::<f32> {
             name: "m".into(),
+            seed: 0,
             input_shape: None,
             layers,
             training: None,

@@ -8,7 +8,8 @@ use hdf5_pure::{AttrValue, FileBuilder, GroupBuilder};
 use tensor::{DType, Float, Tensor};
 
 use super::{
-    LAYER_NAMES, MODEL_CONFIG, MODEL_WEIGHTS, OPTIMIZER_WEIGHTS, TRAINING_CONFIG, WEIGHT_NAMES,
+    LAYER_NAMES, MODEL_CONFIG, MODEL_WEIGHTS, OPTIMIZER_WEIGHTS, SEED, TRAINING_CONFIG,
+    WEIGHT_NAMES,
 };
 use crate::error::FileError;
 use crate::files::saved::{SavedModel, SavedState};
@@ -46,6 +47,7 @@ pub(super) fn build<T: Float>(model: &SavedModel<T>) -> Result<FileBuilder, Stri
     let text = |text: &str| AttrValue::VarLenString(text.to_string());
     file.set_attr("keras_version", text(KERAS_VERSION));
     file.set_attr("backend", text(BACKEND));
+    file.set_attr(SEED, text(&model.seed.to_string()));
     file.set_attr(MODEL_CONFIG, json(&model.architecture_to_json()));
     if let Some(training) = &model.training {
         file.set_attr(TRAINING_CONFIG, json(&training.to_json()));
