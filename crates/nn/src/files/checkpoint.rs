@@ -94,9 +94,17 @@ pub fn write_checkpoint<T: Float>(
 /// If the file cannot be read, is damaged or cut off, is no checkpoint of this crate, or holds
 /// another element type than `T`.
 pub fn read_checkpoint<T: Float>(path: impl AsRef<Path>) -> Result<Checkpoint<T>, FileError> {
-    let path = path.as_ref();
+    read_parts(path.as_ref(), true)
+}
+
+/// [`read_checkpoint`] with or without what belongs to training: loss, metrics, optimizer and its
+/// state.
+pub(super) fn read_parts<T: Float>(
+    path: &Path,
+    training: bool,
+) -> Result<Checkpoint<T>, FileError> {
     let bytes = std::fs::read(path).map_err(|error| FileError::io(path, "open", error))?;
-    parse(&bytes).map_err(|problem| {
+    parse(&bytes, training).map_err(|problem| {
         let error = FileError::new(path, problem.cause);
         match problem.place {
             Some(place) => error.at(place),
@@ -151,7 +159,7 @@ fn header<T: Float>(checkpoint: &Checkpoint<T>) -> Value {
     })
 }
 
-fn parse<T: Float>(bytes: &[u8]) -> Result<Checkpoint<T>, Problem> {
+fn parse<T: Float>(bytes: &[u8], training: bool) -> Result<Checkpoint<T>, Problem> {
     let damaged = |error| Problem::new(format!("is no safetensors file, or damaged: {error}"));
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
@@ -188,10 +196,12 @@ fn parse<T: Float>(bytes: &[u8]) -> Result<Checkpoint<T>, Problem> {
     }
     model.training = match entry("training") {
         Value::Null => None,
+        _ if !training => None,
         training => Some(SavedTraining::from_json(training).map_err(in_header)?),
     };
     model.optimizer_state = match entry("optimizer") {
         Value::Null => None,
+        _ if !training => None,
         state => {
             let iterations = number(&state["iterations"], "iterations")?;
             let slot_names: Vec<String> = serde_json::from_value(state["slots"].clone())

@@ -5,6 +5,7 @@ use std::path::Path;
 use tensor::{Error, Float};
 
 use super::saved::{SavedLayer, SavedModel, SavedObject, SavedState, SavedTraining};
+use crate::config::Purpose;
 use crate::error::{FileError, Result};
 use crate::layers;
 use crate::losses::{self, Loss};
@@ -73,7 +74,12 @@ impl LoadOptions {
     }
 
     /// Sets whether loss, metrics and optimizer are restored, so that `evaluate` and `fit` work at
-    /// once. Without, models load even if this crate lacks one of these.
+    /// once.
+    ///
+    /// Without, all that only training looks at need not be known to this crate: loss, metrics and
+    /// optimizer, and of the layers regularizers, constraints and whether they are trained. Such
+    /// settings of layers are kept for the next file, and
+    /// [`compile`](Sequential::compile) names what is missing.
     #[must_use]
     pub fn compile(mut self, compile: bool) -> Self {
         self.compile = compile;
@@ -88,7 +94,7 @@ impl LoadOptions {
     pub fn load<T: Float>(self, path: impl AsRef<Path>) -> Result<Sequential<T>> {
         let path = path.as_ref();
         match format_of(path)? {
-            Format::H5 => Ok(self.model(read_h5(path)?, 0, path)?.0),
+            Format::H5 => Ok(self.model(read_h5(path, self.compile)?, 0, path)?.0),
             Format::Checkpoint => Ok(self.load_checkpoint(path)?.0),
         }
     }
@@ -102,7 +108,7 @@ impl LoadOptions {
         path: impl AsRef<Path>,
     ) -> Result<(Sequential<T>, usize)> {
         let path = path.as_ref();
-        let (saved, seed, epoch) = read_checkpoint(path)?;
+        let (saved, seed, epoch) = read_checkpoint(path, self.compile)?;
         let epoch = usize::try_from(epoch).unwrap_or(usize::MAX);
         let (model, restored) = self.model(saved, seed, path)?;
         // An optimizer that starts afresh would not go on as if it had never stopped.
@@ -113,16 +119,20 @@ impl LoadOptions {
         Ok((model, epoch))
     }
 
+    /// The model of the file at `path`, and whether its optimizer remembers what the file says.
     fn model<T: Float>(
         self,
-        mut saved: SavedModel<T>,
+        saved: SavedModel<T>,
         seed: u64,
         path: &Path,
     ) -> Result<(Sequential<T>, bool)> {
-        if !self.compile {
-            saved.training = None;
-        }
-        from_saved(saved, seed, path)
+        let purpose = match (&saved.input_shape, self.compile) {
+            // There are no weights yet, so they will be drawn.
+            (None, _) => Purpose::Start,
+            (Some(_), true) => Purpose::GoOn,
+            (Some(_), false) => Purpose::Predict,
+        };
+        from_saved(saved, seed, purpose, path)
     }
 }
 
@@ -226,8 +236,8 @@ impl<T: Float> Sequential<T> {
     pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let saved = match format_of(path)? {
-            Format::H5 => read_h5(path)?,
-            Format::Checkpoint => read_checkpoint(path)?.0,
+            Format::H5 => read_h5(path, false)?,
+            Format::Checkpoint => read_checkpoint(path, false)?.0,
         };
         match (&saved.input_shape, self.input_shape()) {
             (Some(shape), None) => self.build_for(shape)?,
@@ -307,7 +317,7 @@ impl<T: Float> Sequential<T> {
         let layers = self.layers().iter().map(|stage| SavedLayer {
             class: stage.layer().class_name().to_string(),
             name: stage.name().to_string(),
-            config: stage.layer().config(),
+            config: stage.config(),
             weights: stage
                 .parameters()
                 .iter()
@@ -348,10 +358,10 @@ impl<T: Float> Sequential<T> {
     }
 }
 
-/// The model of a file at `path`, and whether its optimizer remembers what the file says.
 fn from_saved<T: Float>(
     saved: SavedModel<T>,
     seed: u64,
+    purpose: Purpose,
     path: &Path,
 ) -> Result<(Sequential<T>, bool)> {
     let mut model = Sequential::<T>::default().seed(seed);
@@ -369,7 +379,7 @@ fn from_saved<T: Float>(
     }
     for layer in saved.layers {
         let place = format!("layer `{}`, a `{}`", layer.name, layer.class);
-        add_layer(&mut model, layer)
+        add_layer(&mut model, layer, purpose)
             .map_err(|error| FileError::new(path, error.to_string()).at(place))?;
     }
     if let Some(training) = saved.training {
@@ -386,12 +396,16 @@ fn from_saved<T: Float>(
     Ok((model, restored))
 }
 
-fn add_layer<T: Float>(model: &mut Sequential<T>, saved: SavedLayer<T>) -> Result<()> {
+fn add_layer<T: Float>(
+    model: &mut Sequential<T>,
+    saved: SavedLayer<T>,
+    purpose: Purpose,
+) -> Result<()> {
     let mut config = saved.config;
     config.insert("name".to_string(), saved.name.into());
-    let layer = layers::from_config(&saved.class, &config)?;
+    let (layer, set_aside) = layers::for_purpose(&saved.class, &config, purpose)?;
     let weights = saved.weights.into_iter().map(|(_, weight)| weight);
-    model.add_with_weights(layer, weights.collect())
+    model.add_with_weights(layer, weights.collect(), set_aside)
 }
 
 fn compile<T: Float>(model: &mut Sequential<T>, training: SavedTraining) -> Result<()> {
@@ -437,8 +451,8 @@ fn write_h5<T: Float>(path: &Path, saved: &SavedModel<T>) -> Result<()> {
 }
 
 #[cfg(feature = "hdf5")]
-fn read_h5<T: Float>(path: &Path) -> Result<SavedModel<T>> {
-    Ok(super::read_h5(path)?)
+fn read_h5<T: Float>(path: &Path, training: bool) -> Result<SavedModel<T>> {
+    Ok(super::h5::read_parts(path, training)?)
 }
 
 #[cfg(not(feature = "hdf5"))]
@@ -447,7 +461,7 @@ fn write_h5<T: Float>(path: &Path, _: &SavedModel<T>) -> Result<()> {
 }
 
 #[cfg(not(feature = "hdf5"))]
-fn read_h5<T: Float>(path: &Path) -> Result<SavedModel<T>> {
+fn read_h5<T: Float>(path: &Path, _: bool) -> Result<SavedModel<T>> {
     Err(without_feature(path, "hdf5"))
 }
 
@@ -465,8 +479,8 @@ fn write_checkpoint<T: Float>(
 }
 
 #[cfg(feature = "safetensors")]
-fn read_checkpoint<T: Float>(path: &Path) -> Result<(SavedModel<T>, u64, u64)> {
-    let checkpoint = super::read_checkpoint(path)?;
+fn read_checkpoint<T: Float>(path: &Path, training: bool) -> Result<(SavedModel<T>, u64, u64)> {
+    let checkpoint = super::checkpoint::read_parts(path, training)?;
     Ok((checkpoint.model, checkpoint.seed, checkpoint.epoch))
 }
 
@@ -476,7 +490,7 @@ fn write_checkpoint<T: Float>(path: &Path, _: SavedModel<T>, _: u64, _: u64) -> 
 }
 
 #[cfg(not(feature = "safetensors"))]
-fn read_checkpoint<T: Float>(path: &Path) -> Result<(SavedModel<T>, u64, u64)> {
+fn read_checkpoint<T: Float>(path: &Path, _: bool) -> Result<(SavedModel<T>, u64, u64)> {
     Err(without_feature(path, "safetensors"))
 }
 

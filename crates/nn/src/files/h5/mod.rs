@@ -12,6 +12,7 @@ mod tests;
 mod write;
 
 pub use read::read_h5;
+pub(super) use read::read_parts;
 pub use write::write_h5;
 
 /// The root attribute with the architecture.
