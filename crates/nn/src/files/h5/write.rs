@@ -7,6 +7,7 @@ use std::path::Path;
 use hdf5_pure::{AttrValue, FileBuilder, GroupBuilder};
 use tensor::{DType, Float, Tensor};
 
+use super::checksum::write_with_checksum;
 use super::{
     LAYER_NAMES, MODEL_CONFIG, MODEL_WEIGHTS, OPTIMIZER_WEIGHTS, TRAINING_CONFIG, WEIGHT_NAMES,
 };
@@ -34,9 +35,11 @@ pub fn write_h5<T: Float>(path: impl AsRef<Path>, model: &SavedModel<T>) -> Resu
     let path = path.as_ref();
     let file = build(model).map_err(|cause| FileError::new(path, cause))?;
     write_atomically(path, |out| {
-        file.finish_to(out).map_err(|error| match error {
-            hdf5_pure::Error::Io(error) => error,
-            error => io::Error::other(error.to_string()),
+        write_with_checksum(out, |out| {
+            file.finish_to(out).map_err(|error| match error {
+                hdf5_pure::Error::Io(error) => error,
+                error => io::Error::other(error.to_string()),
+            })
         })
     })
 }
