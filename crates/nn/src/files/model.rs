@@ -209,6 +209,92 @@ impl<T: Float> Sequential<T> {
         self.save_with(path, SaveOptions::new())
     }
 
+    /// Says whether what [`Sequential::save`] would write to `path` could be loaded again, writing
+    /// nothing: to be asked before a long training. `fit` asks it by itself where a callback
+    /// [saves the model](crate::training::Callback::saves_model), and prints a note.
+    ///
+    /// Layers, losses, metrics and optimizers of one's own can be saved, but only those of this
+    /// crate are made again from a file. [`Sequential::load_weights`] reads the weights of any model
+    /// into the same model built in code.
+    ///
+    /// ```
+    /// use nn::prelude::*;
+    /// let mut model = Sequential::new();
+    /// let padding = Padding::Explicit { height: [1, 0], width: [1, 0] };
+    /// model.add(Conv2d::new(8, [2, 2]).padding(padding).input_shape(&[8, 8, 1]));
+    /// model.check_save("run.safetensors")?;
+    /// let error = model.check_save("model.h5").unwrap_err();
+    /// assert!(error.to_string().contains("layer `conv2d` pads by given amounts"));
+    /// # Ok::<(), nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the format of that name cannot hold the model, the model is not built, or a part of it is
+    /// not of this crate; the error names it.
+    pub fn check_save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let format = format_of(path)?;
+        let mut saved = self.to_saved("check_save")?;
+        saved.optimizer_state = None;
+        if let Format::H5 = format {
+            check_h5(path, &saved)?;
+        }
+        self.check_loadable()
+    }
+
+    /// Whether this crate can make the model again from its description.
+    pub(crate) fn check_loadable(&self) -> Result<()> {
+        let refused = |what: String, reason: String| {
+            Err(
+                Error::unsupported("load", "a saved file of this model could not be loaded")
+                    .with(what, reason)
+                    .fix("build the model in code, and `load_weights` from the file")
+                    .into(),
+            )
+        };
+        let changed = || "its settings are not those that a file gives it".to_string();
+        let purpose = match self.compiled() {
+            Some(_) => Purpose::GoOn,
+            None => Purpose::Predict,
+        };
+        for stage in self.layers() {
+            let what = || format!("layer `{}`", stage.name());
+            let class = stage.layer().class_name();
+            match layers::for_purpose::<T>(class, &stage.config(), purpose) {
+                Err(error) => return refused(what(), error.to_string()),
+                Ok((layer, _)) if layer.config() != stage.layer().config() => {
+                    return refused(what(), changed());
+                }
+                Ok(_) => {}
+            }
+        }
+        let Some(compiled) = self.compiled() else {
+            return Ok(());
+        };
+        let (name, config) = compiled.loss().config();
+        match losses::from_config::<T>(name, &config) {
+            Err(error) => return refused("loss".into(), error.to_string()),
+            Ok(loss) if loss.config() != (name, config) => {
+                return refused("loss".into(), changed());
+            }
+            Ok(_) => {}
+        }
+        let config = compiled.optimizer().config();
+        match optimizers::from_config::<T>(compiled.optimizer().class_name(), &config) {
+            Err(error) => return refused("optimizer".into(), error.to_string()),
+            Ok(optimizer) if optimizer.config() != config => {
+                return refused("optimizer".into(), changed());
+            }
+            Ok(_) => {}
+        }
+        for metric in compiled.metrics() {
+            if let Err(error) = metrics::from_name::<T>(metric.name()) {
+                return refused("metric".into(), error.to_string());
+            }
+        }
+        Ok(())
+    }
+
     /// [`Sequential::save`] with a choice of what an `.h5` holds.
     ///
     /// # Errors
@@ -448,6 +534,16 @@ fn restore<T: Float>(model: &mut Sequential<T>, state: SavedState<T>) -> bool {
 #[cfg(feature = "hdf5")]
 fn write_h5<T: Float>(path: &Path, saved: &SavedModel<T>) -> Result<()> {
     Ok(super::write_h5(path, saved)?)
+}
+
+#[cfg(feature = "hdf5")]
+fn check_h5<T: Float>(path: &Path, saved: &SavedModel<T>) -> Result<()> {
+    Ok(super::h5::check(path, saved)?)
+}
+
+#[cfg(not(feature = "hdf5"))]
+fn check_h5<T: Float>(path: &Path, _: &SavedModel<T>) -> Result<()> {
+    Err(without_feature(path, "hdf5"))
 }
 
 #[cfg(feature = "hdf5")]

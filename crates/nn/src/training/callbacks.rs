@@ -40,6 +40,13 @@ pub enum Control {
 /// let fit: Fit = Fit::new().epochs(100).callback(GoodEnough(0.99));
 /// ```
 pub trait Callback<T: Float = f32> {
+    /// Whether the callback saves the model. If one does, `fit` says before the first epoch if a
+    /// file of the model could not be loaded again (see
+    /// [`check_save`](Sequential::check_save)), unless it is silent.
+    fn saves_model(&self) -> bool {
+        false
+    }
+
     /// Runs before the first epoch.
     ///
     /// # Errors
@@ -72,6 +79,9 @@ pub trait Callback<T: Float = f32> {
 }
 
 impl<T: Float, C: Callback<T> + ?Sized> Callback<T> for &mut C {
+    fn saves_model(&self) -> bool {
+        (**self).saves_model()
+    }
     fn train_begin(&mut self, model: &mut Sequential<T>) -> Result<()> {
         (**self).train_begin(model)
     }
@@ -245,6 +255,10 @@ impl<F> ModelCheckpoint<F> {
 }
 
 impl<T: Float, F: FnMut(&Sequential<T>) -> Result<()>> Callback<T> for ModelCheckpoint<F> {
+    fn saves_model(&self) -> bool {
+        true
+    }
+
     fn epoch_end(&mut self, record: &EpochRecord, model: &mut Sequential<T>) -> Result<Control> {
         if self.monitor.improves(record)? {
             (self.save)(model)?;

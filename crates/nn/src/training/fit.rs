@@ -206,6 +206,12 @@ impl<T: Float> Sequential<T> {
             batches = batches.shuffle(seed);
         }
         let mut callbacks = std::mem::take(&mut fit.callbacks);
+        if fit.verbosity != Verbosity::Silent
+            && callbacks.iter().any(|callback| callback.saves_model())
+            && let Err(error) = self.check_loadable()
+        {
+            println!("Note: {error}");
+        }
         for callback in &mut callbacks {
             callback.train_begin(self)?;
         }

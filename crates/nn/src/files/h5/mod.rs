@@ -16,6 +16,7 @@ mod write;
 
 pub use read::read_h5;
 pub(super) use read::read_parts;
+pub(super) use write::check;
 pub use write::write_h5;
 
 /// The root attribute with the architecture.
