@@ -249,13 +249,16 @@ impl<'a> ConfigReader<'a> {
     /// [`ConfigReader::expect`] for what only training looks at: to predict, other values are set
     /// aside.
     pub(crate) fn expect_for_training(&self, key: &str, neutral: impl Into<Value>) -> Result<()> {
-        self.expect(key, neutral).or_else(|error| {
-            if self.purpose == Purpose::Predict {
+        match (self.expect(key, neutral), self.purpose) {
+            (Err(_), Purpose::Predict) => {
                 self.set_aside(key);
-                return Ok(());
+                Ok(())
             }
-            Err(error.fix("load with `LoadOptions::new().compile(false)` to predict"))
-        })
+            (Err(error), Purpose::GoOn) => {
+                Err(error.fix("load with `LoadOptions::new().compile(false)` to predict"))
+            }
+            (result, _) => result,
+        }
     }
 
     /// Refuses half and mixed precision, in which Keras computes other values. Which of the two
@@ -267,11 +270,14 @@ impl<'a> ConfigReader<'a> {
         let Some(value) = self.get("dtype") else {
             return Ok(());
         };
-        let name = nested_object(value).and_then(|(class, config)| {
-            // A string, or a policy whose only setting is the name.
-            let policy = ConfigReader::new(&class, &config);
-            let name = policy.get("name").and_then(Value::as_str).unwrap_or(&class);
-            policy.finish().is_ok().then(|| name.to_string())
+        let name = nested_object(value).and_then(|(class, config)| match &*class {
+            // A policy, whose only setting is its name.
+            "DTypePolicy" | "FloatDTypePolicy" | "Policy" => {
+                let policy = ConfigReader::new(&class, &config);
+                let name = policy.text("name").ok()?;
+                policy.finish().is_ok().then(|| name.to_string())
+            }
+            _ => config.is_empty().then(|| class.clone()),
         });
         match name.as_deref() {
             Some("float32" | "float64") => Ok(()),

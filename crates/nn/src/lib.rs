@@ -58,4 +58,6 @@ mod book {
     mod learn {}
     #[doc = include_str!("../../../docs/new-op.md")]
     mod new_op {}
+    #[doc = include_str!("../../../docs/saving.md")]
+    mod saving {}
 }

@@ -259,17 +259,18 @@ fn parse<T: Float>(bytes: &[u8], training: bool) -> Result<Checkpoint<T>, Proble
             })
         }
     };
+    let checkpoint = Checkpoint {
+        model,
+        seed: number(entry("seed"), "seed")?,
+        epoch: number(entry("epoch"), "epoch")?,
+    };
     // Last, because what is wrong in particular says more than that something is.
     let intact = |digits: Range<usize>| checksum(bytes, &digits).as_bytes() == &bytes[digits];
     if format > 1 && !checksum_digits(bytes).is_some_and(intact) {
         let cause = "is damaged, or was changed by another program: its checksum does not match";
         return Err(Problem::new(cause));
     }
-    Ok(Checkpoint {
-        model,
-        seed: number(entry("seed"), "seed")?,
-        epoch: number(entry("epoch"), "epoch")?,
-    })
+    Ok(checkpoint)
 }
 
 /// Layer and name of each weight, in order.

