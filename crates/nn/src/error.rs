@@ -56,6 +56,15 @@ impl Error {
         }
     }
 
+    /// Says how to fix an error of an operation.
+    #[cold]
+    pub(crate) fn fix(self, fix: impl Into<String>) -> Self {
+        match self {
+            Error::Tensor(error) => Error::Tensor(error.fix(fix)),
+            other => other,
+        }
+    }
+
     /// Says in which epoch and batch (counted from 1) the loss stopped being finite.
     #[cold]
     pub(crate) fn at_batch(self, epoch: usize, batch: usize) -> Self {

@@ -5,7 +5,7 @@ use rand_distr::StandardNormal;
 use serde_json::{Value, json};
 use tensor::{Float, Shape, Tensor};
 
-use crate::config::{ConfigReader, config, object};
+use crate::config::{ConfigReader, config, nested_object, object};
 use crate::error::Result;
 
 /// How the first values of a parameter are drawn.
@@ -160,7 +160,8 @@ impl Initializer {
     }
 
     /// Reads the entry `key` of a configuration: an object as in Keras's files, old or new, or a
-    /// name such as `"he_normal"`.
+    /// name such as `"he_normal"`. Its seed is not kept: it is for Keras's generator, whose numbers
+    /// are others.
     ///
     /// # Errors
     /// If it is an initializer that this crate does not have.
@@ -168,13 +169,22 @@ impl Initializer {
         let Some(value) = reader.get(key) else {
             return Ok(default);
         };
+        match Self::from_value(reader, key, value) {
+            // Weights of a file are not drawn, however they once were.
+            Err(_) if reader.has_weights() => {
+                reader.set_aside(key);
+                Ok(default)
+            }
+            result => result,
+        }
+    }
+
+    fn from_value(reader: &ConfigReader<'_>, key: &str, value: &Value) -> Result<Self> {
         let unknown = || reader.unexpected(key, value, "an initializer of this crate");
-        let class = value.as_str().or_else(|| value["class_name"].as_str());
-        let class = class.ok_or_else(unknown)?;
-        let empty = crate::Config::new();
-        let config = value["config"].as_object().unwrap_or(&empty);
-        let reader = ConfigReader::new(class, config);
-        Ok(match class {
+        let (class, config) = nested_object(value).ok_or_else(unknown)?;
+        let reader = ConfigReader::new(&class, &config);
+        reader.ignore(&["seed", "dtype"]);
+        let initializer = match &*class {
             "GlorotUniform" | "glorot_uniform" => Self::GlorotUniform,
             "GlorotNormal" | "glorot_normal" => Self::GlorotNormal,
             "HeUniform" | "he_uniform" => Self::HeUniform,
@@ -204,7 +214,11 @@ impl Initializer {
                     .and_then(Value::as_str)
                     .unwrap_or("fan_in");
                 let distribution = reader.get("distribution").and_then(Value::as_str);
-                let uniform = distribution == Some("uniform");
+                let uniform = match distribution.unwrap_or("truncated_normal") {
+                    "uniform" => true,
+                    "truncated_normal" | "normal" => false,
+                    _ => return Err(unknown()),
+                };
                 match (mode, scale, uniform) {
                     ("fan_avg", 1.0, true) => Self::GlorotUniform,
                     ("fan_avg", 1.0, false) => Self::GlorotNormal,
@@ -216,7 +230,9 @@ impl Initializer {
                 }
             }
             _ => return Err(unknown()),
-        })
+        };
+        reader.finish()?;
+        Ok(initializer)
     }
 }
 

@@ -93,27 +93,45 @@ impl<T: Float, L: Loss<T> + ?Sized> Loss<T> for Box<L> {
 /// If this crate has no such loss.
 pub fn from_config<T: Float>(name: &str, config: &Config) -> Result<Box<dyn Loss<T>>> {
     let reader = ConfigReader::new(name, config);
-    let from_logits = reader.flag_or("from_logits", false)?;
-    if reader.number_or("label_smoothing", 0.0)? != 0.0 {
-        reader.refuse(&["label_smoothing"])?;
-    }
-    Ok(match name {
+    reader.ignore(&["name"]);
+    reader.expect_single_or_double()?;
+    // The ways in which Keras calls the mean over the batch, without weights of samples.
+    let means = [
+        "auto",
+        "sum_over_batch_size",
+        "mean",
+        "mean_with_sample_weight",
+    ];
+    reader.one_of("reduction", &means)?;
+    let from_logits = || reader.flag_or("from_logits", false);
+    let loss: Box<dyn Loss<T>> = match name {
         "categorical_crossentropy" | "CategoricalCrossentropy" => {
+            reader.expect("label_smoothing", 0.0)?;
+            reader.expect("axis", -1)?;
+            let from_logits = from_logits()?;
             Box::new(CategoricalCrossentropy { from_logits })
         }
         "sparse_categorical_crossentropy" | "SparseCategoricalCrossentropy" => {
+            reader.expect("axis", -1)?;
+            let from_logits = from_logits()?;
             Box::new(SparseCategoricalCrossentropy { from_logits })
         }
         "binary_crossentropy" | "BinaryCrossentropy" => {
+            reader.expect("label_smoothing", 0.0)?;
+            reader.expect("axis", -1)?;
+            let from_logits = from_logits()?;
             Box::new(BinaryCrossentropy { from_logits })
         }
         "mean_squared_error" | "mse" | "MeanSquaredError" => Box::new(MeanSquaredError),
         _ => {
-            return Err(
-                Error::unsupported("model", format!("there is no loss called `{name}`")).into(),
-            );
+            let message = format!("there is no loss called `{name}`");
+            return Err(Error::unsupported("model", message).into());
         }
-    })
+    };
+    // Keras 2 also writes the function that the class wraps.
+    reader.expect("fn", loss.name())?;
+    reader.finish()?;
+    Ok(loss)
 }
 
 /// Probabilities closer to 0 or 1 than this are moved there before their logarithm is taken;

@@ -86,11 +86,10 @@ impl Tally {
 /// If this crate has no such metric.
 pub fn from_name<T: Float>(name: &str) -> Result<Box<dyn Metric<T>>> {
     match name {
-        "accuracy"
-        | "acc"
-        | "categorical_accuracy"
-        | "sparse_categorical_accuracy"
-        | "binary_accuracy" => Ok(Box::new(Accuracy::new())),
+        "accuracy" | "acc" | "categorical_accuracy" | "sparse_categorical_accuracy" => {
+            Ok(Box::new(Accuracy::new()))
+        }
+        "binary_accuracy" => Ok(Box::new(BinaryAccuracy::new())),
         _ => Err(Error::unsupported("model", format!("there is no metric called `{name}`")).into()),
     }
 }
@@ -144,6 +143,45 @@ impl<T: Float> Metric<T> for Accuracy {
         Ok(Tally {
             sum: right as f64,
             count: output.len() / classes.max(1),
+        })
+    }
+}
+
+/// The share of outputs that lie on the right side of ½, each by itself: for models that answer
+/// several questions with yes or no. [`Accuracy`] would look for the largest output of a row.
+///
+/// ```
+/// use nn::metrics::{BinaryAccuracy, Metric};
+/// use nn::{Targets, prelude::*};
+/// let answers = Tensor::from([[0.9_f32, 0.8], [0.1, 0.6]]);
+/// let targets = Targets::new(&Tensor::from([[1.0_f32, 0.0], [0.0, 1.0]]).into())?;
+/// assert_eq!(BinaryAccuracy::new().measure(&answers, &targets)?.mean(), 0.75);
+/// # Ok::<(), nn::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BinaryAccuracy;
+
+impl BinaryAccuracy {
+    /// The metric.
+    pub fn new() -> Self {
+        BinaryAccuracy
+    }
+}
+
+impl<T: Float> Metric<T> for BinaryAccuracy {
+    fn name(&self) -> &str {
+        "binary_accuracy"
+    }
+
+    fn measure(&self, output: &Tensor<T>, targets: &Targets<T>) -> Result<Tally> {
+        let targets = targets.values_like("binary_accuracy", output.shape())?;
+        let half = T::constant(0.5);
+        let right = count(output.iter().zip(targets.iter()), |(p, y)| {
+            (p > half) == (y > half)
+        });
+        Ok(Tally {
+            sum: right as f64,
+            count: output.len(),
         })
     }
 }

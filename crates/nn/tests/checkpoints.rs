@@ -203,7 +203,7 @@ fn each_kind_of_wrong_file_has_its_message() {
     };
     for (from, to, expected) in [
         ("\"checkpoint\"", "\"checkpoinX\"", "is no checkpoint"),
-        ("\\\"format\\\":1", "\\\"format\\\":9", "is of format 9"),
+        ("\\\"format\\\":2", "\\\"format\\\":9", "is of format 9"),
         ("model.conv.bias", "model.conv.bia5", "a tensor is missing"),
         ("\\\"epoch\\\":11", "\\\"epoch\\\":-1", "`epoch` is -1"),
         (

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use nn::data::npz;
 use nn::files::{LoadOptions, SaveOptions, read_checkpoint, read_h5, write_checkpoint, write_h5};
 use nn::prelude::*;
-use tensor::Float;
+use nn::training::ModelCheckpoint;
+use nn::{Context, Weights};
+use tensor::{Float, Shape};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -342,4 +344,86 @@ fn what_cannot_be_saved_or_loaded_is_named() {
         "{message}"
     );
     assert_eq!(small.weights(), before);
+}
+
+/// `y = a·x`: a layer that this crate knows nothing of.
+struct Scale;
+
+impl<T: Float> Layer<T> for Scale {
+    fn class_name(&self) -> &str {
+        "Scale"
+    }
+    fn build(&self, input: &Shape, weights: &mut Weights<T>) -> nn::Result<Shape> {
+        weights.add("factor", [1], &Initializer::Ones)?;
+        Ok(input.clone())
+    }
+    fn forward(
+        &self,
+        x: &autograd::Var<T>,
+        weights: &[autograd::Var<T>],
+        _: &Context,
+    ) -> nn::Result<autograd::Var<T>> {
+        Ok(x.mul(&weights[0])?)
+    }
+}
+
+#[test]
+fn what_could_not_be_loaded_is_said_before_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let own_layer = || {
+        let mut model = Sequential::new();
+        model.add(Dense::new(2).input_shape(&[3]));
+        model.add(Scale);
+        model
+    };
+    let mut model = own_layer();
+    model
+        .compile(MeanSquaredError::new(), Sgd::new(0.1), None::<Accuracy>)
+        .unwrap();
+    for name in ["m.h5", "m.safetensors"] {
+        let path = folder.path().join(name);
+        let message = model.check_save(&path).unwrap_err().to_string();
+        assert!(message.contains("layer `scale`"), "{message}");
+        assert!(message.contains("no layer of class `Scale`"), "{message}");
+        assert!(message.contains("load_weights"), "{message}");
+        assert!(!path.exists());
+        model.save(&path).unwrap();
+        let message = Sequential::load(&path).err().unwrap().to_string();
+        assert!(message.contains("no layer of class `Scale`"), "{message}");
+        let mut again = own_layer();
+        again.load_weights(&path).unwrap();
+        assert_eq!(again.weights(), model.weights());
+    }
+    // The note that `fit` prints does not keep it from training.
+    let x = Tensor::<f32>::ones([4, 3]).unwrap();
+    let y = Tensor::<f32>::ones([4, 2]).unwrap();
+    let keep = ModelCheckpoint::new("loss", |_: &Sequential| Ok(()));
+    let fit = Fit::new().epochs(1).verbosity(Verbosity::Lines);
+    model.fit(&x, &y, fit.callback(keep)).unwrap();
+
+    let model = compiled::<f32>();
+    for name in ["m.h5", "m.safetensors"] {
+        model.check_save(folder.path().join(name)).unwrap();
+    }
+    let padding = Padding::Explicit {
+        height: [1, 2],
+        width: [0, 1],
+    };
+    let mut model = Sequential::new();
+    model.add(
+        Conv2d::new(1, [2, 2])
+            .padding(padding)
+            .input_shape(&[4, 4, 1]),
+    );
+    let path = folder.path().join("padded.h5");
+    for message in [model.check_save(&path), model.save(&path)] {
+        let message = message.unwrap_err().to_string();
+        assert!(message.contains("layer `conv2d` pads"), "{message}");
+        assert!(message.contains(".safetensors"), "{message}");
+    }
+    assert!(!path.exists());
+    let path = folder.path().join("padded.safetensors");
+    model.check_save(&path).unwrap();
+    model.save(&path).unwrap();
+    assert_eq!(Sequential::load(&path).unwrap().weights(), model.weights());
 }

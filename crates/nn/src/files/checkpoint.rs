@@ -1,13 +1,16 @@
 //! Our own checkpoints: one safetensors file with all that training needs to go on.
 //!
 //! Weights are the tensors `model.LAYER.WEIGHT`, what the optimizer remembers is
-//! `optimizer.SLOT.LAYER.WEIGHT`. The rest is JSON under the key `checkpoint` of the metadata.
+//! `optimizer.SLOT.LAYER.WEIGHT`. The rest is JSON under the key `checkpoint` of the metadata, and
+//! starts with the CRC-32 of the file in which the digits of that sum are zeros.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 
+use flate2::Crc;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde_json::{Map, Value, json};
 use tensor::{DType, Float, Tensor};
@@ -33,8 +36,12 @@ pub struct Checkpoint<T: Float = f32> {
 
 /// The metadata key.
 const KEY: &str = "checkpoint";
-/// The version of what is under that key.
-const FORMAT: u64 = 1;
+/// The version of what is under that key. Files of the first had no checksum.
+const FORMAT: u64 = 2;
+/// What stands before the digits of the checksum: the start of that JSON, as a string in JSON.
+const BEFORE_CHECKSUM: &[u8] = br#""{\"checksum\":\""#;
+/// The digits while the sum is computed.
+const NO_CHECKSUM: &str = "00000000";
 
 /// Writes `checkpoint` to `path` as safetensors, which many programs read. The same checkpoint
 /// gives the same bytes.
@@ -87,27 +94,63 @@ pub fn write_checkpoint<T: Float>(
         return Err(FileError::new(path, cause).fix("give the layers other names"));
     }
     let header = header(checkpoint).to_string();
+    let header = format!("{{\"checksum\":\"{NO_CHECKSUM}\",{}", &header[1..]);
     let metadata = HashMap::from([(KEY.to_string(), header)]);
-    let bytes = safetensors::serialize(tensors, Some(metadata))
+    let mut bytes = safetensors::serialize(tensors, Some(metadata))
         .map_err(|error| FileError::new(path, format!("cannot write: {error}")))?;
+    if let Some(digits) = checksum_digits(&bytes) {
+        let sum = checksum(&bytes, &digits);
+        bytes[digits].copy_from_slice(sum.as_bytes());
+    }
     write_atomically(path, |file| file.write_all(&bytes))
 }
 
 /// Reads what [`write_checkpoint`] wrote, bit for bit.
 ///
 /// # Errors
-/// If the file cannot be read, is damaged or cut off, is no checkpoint of this crate, or holds
-/// another element type than `T`.
+/// If the file cannot be read, is no checkpoint of this crate, holds another element type than `T`,
+/// or is cut off or damaged, be it by a single bit.
 pub fn read_checkpoint<T: Float>(path: impl AsRef<Path>) -> Result<Checkpoint<T>, FileError> {
-    let path = path.as_ref();
+    read_parts(path.as_ref(), true)
+}
+
+/// [`read_checkpoint`] with or without what belongs to training: loss, metrics, optimizer and its
+/// state.
+pub(super) fn read_parts<T: Float>(
+    path: &Path,
+    training: bool,
+) -> Result<Checkpoint<T>, FileError> {
     let bytes = super::read(path)?;
-    parse(&bytes).map_err(|problem| {
+    parse(&bytes, training).map_err(|problem| {
         let error = FileError::new(path, problem.cause);
         match problem.place {
             Some(place) => error.at(place),
             None => error,
         }
     })
+}
+
+/// Where the digits of the checksum are in a checkpoint.
+fn checksum_digits(bytes: &[u8]) -> Option<Range<usize>> {
+    let header = bytes
+        .first_chunk()
+        .map(|&length| u64::from_le_bytes(length))?;
+    let header = usize::try_from(header)
+        .ok()?
+        .checked_add(size_of::<u64>())?;
+    let mut places = bytes.get(..header)?.windows(BEFORE_CHECKSUM.len());
+    let start = places.position(|window| window == BEFORE_CHECKSUM)? + BEFORE_CHECKSUM.len();
+    let digits = start..start + NO_CHECKSUM.len();
+    (digits.end <= header).then_some(digits)
+}
+
+/// The checksum of a file whose `digits` are those of the checksum.
+fn checksum(bytes: &[u8], digits: &Range<usize>) -> String {
+    let mut crc = Crc::new();
+    crc.update(&bytes[..digits.start]);
+    crc.update(NO_CHECKSUM.as_bytes());
+    crc.update(&bytes[digits.end..]);
+    format!("{:08x}", crc.sum())
 }
 
 /// What is wrong with a file, and where.
@@ -157,7 +200,7 @@ fn header<T: Float>(checkpoint: &Checkpoint<T>) -> Value {
     })
 }
 
-fn parse<T: Float>(bytes: &[u8]) -> Result<Checkpoint<T>, Problem> {
+fn parse<T: Float>(bytes: &[u8], training: bool) -> Result<Checkpoint<T>, Problem> {
     let damaged = |error| Problem::new(format!("is no safetensors file, or damaged: {error}"));
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
@@ -175,8 +218,8 @@ fn parse<T: Float>(bytes: &[u8]) -> Result<Checkpoint<T>, Problem> {
         number.ok_or_else(|| in_header(format!("is damaged: `{key}` is {value}")))
     };
     let format = number(entry("format"), "format")?;
-    if format != FORMAT {
-        let cause = format!("is of format {format}; this version reads format {FORMAT}");
+    if !(1..=FORMAT).contains(&format) {
+        let cause = format!("is of format {format}; this version reads up to format {FORMAT}");
         return Err(in_header(cause));
     }
 
@@ -194,10 +237,12 @@ fn parse<T: Float>(bytes: &[u8]) -> Result<Checkpoint<T>, Problem> {
     }
     model.training = match entry("training") {
         Value::Null => None,
+        _ if !training => None,
         training => Some(SavedTraining::from_json(training).map_err(in_header)?),
     };
     model.optimizer_state = match entry("optimizer") {
         Value::Null => None,
+        _ if !training => None,
         state => {
             let iterations = number(&state["iterations"], "iterations")?;
             let slot_names: Vec<String> = serde_json::from_value(state["slots"].clone())
@@ -229,11 +274,18 @@ fn parse<T: Float>(bytes: &[u8]) -> Result<Checkpoint<T>, Problem> {
             Some(SavedRun::from_json(run, find, damaged)?)
         }
     };
-    Ok(Checkpoint {
+    let checkpoint = Checkpoint {
         model,
         epoch: number(entry("epoch"), "epoch")?,
         run,
-    })
+    };
+    // Last, because what is wrong in particular says more than that something is.
+    let intact = |digits: Range<usize>| checksum(bytes, &digits).as_bytes() == &bytes[digits];
+    if format > 1 && !checksum_digits(bytes).is_some_and(intact) {
+        let cause = "is damaged, or was changed by another program: its checksum does not match";
+        return Err(Problem::new(cause));
+    }
+    Ok(checkpoint)
 }
 
 /// Layer and name of each weight, in order.

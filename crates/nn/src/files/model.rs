@@ -6,6 +6,7 @@ use tensor::{Error, Float};
 
 use super::run::SavedRun;
 use super::saved::{SavedLayer, SavedModel, SavedObject, SavedState, SavedTraining};
+use crate::config::Purpose;
 use crate::error::{FileError, Result};
 use crate::layers;
 use crate::losses::{self, Loss};
@@ -74,7 +75,12 @@ impl LoadOptions {
     }
 
     /// Sets whether loss, metrics and optimizer are restored, so that `evaluate` and `fit` work at
-    /// once. Without, models load even if this crate lacks one of these.
+    /// once.
+    ///
+    /// Without, all that only training looks at need not be known to this crate: loss, metrics and
+    /// optimizer, and of the layers regularizers, constraints and whether they are trained. Such
+    /// settings of layers are kept for the next file, and
+    /// [`compile`](Sequential::compile) names what is missing.
     #[must_use]
     pub fn compile(mut self, compile: bool) -> Self {
         self.compile = compile;
@@ -89,7 +95,7 @@ impl LoadOptions {
     pub fn load<T: Float>(self, path: impl AsRef<Path>) -> Result<Sequential<T>> {
         let path = path.as_ref();
         match format_of(path)? {
-            Format::H5 => Ok(self.model(read_h5(path)?, path)?.0),
+            Format::H5 => Ok(self.model(read_h5(path, self.compile)?, path)?.0),
             Format::Checkpoint => Ok(self.load_checkpoint(path)?.0),
         }
     }
@@ -103,7 +109,7 @@ impl LoadOptions {
         path: impl AsRef<Path>,
     ) -> Result<(Sequential<T>, usize)> {
         let path = path.as_ref();
-        let (saved, epoch, _) = read_checkpoint(path)?;
+        let (saved, epoch, _) = read_checkpoint(path, self.compile)?;
         let epoch = usize::try_from(epoch).unwrap_or(usize::MAX);
         let (model, restored) = self.model(saved, path)?;
         // An optimizer that starts afresh would not go on as if it had never stopped.
@@ -114,15 +120,19 @@ impl LoadOptions {
         Ok((model, epoch))
     }
 
+    /// The model of the file at `path`, and whether its optimizer remembers what the file says.
     fn model<T: Float>(
         self,
-        mut saved: SavedModel<T>,
+        saved: SavedModel<T>,
         path: &Path,
     ) -> Result<(Sequential<T>, bool)> {
-        if !self.compile {
-            saved.training = None;
-        }
-        from_saved(saved, path)
+        let purpose = match (&saved.input_shape, self.compile) {
+            // There are no weights yet, so they will be drawn.
+            (None, _) => Purpose::Start,
+            (Some(_), true) => Purpose::GoOn,
+            (Some(_), false) => Purpose::Predict,
+        };
+        from_saved(saved, purpose, path)
     }
 }
 
@@ -199,6 +209,92 @@ impl<T: Float> Sequential<T> {
         self.save_with(path, SaveOptions::new())
     }
 
+    /// Says whether what [`Sequential::save`] would write to `path` could be loaded again, writing
+    /// nothing: to be asked before a long training. `fit` asks it by itself where a callback
+    /// [saves the model](crate::training::Callback::saves_model), and prints a note.
+    ///
+    /// Layers, losses, metrics and optimizers of one's own can be saved, but only those of this
+    /// crate are made again from a file. [`Sequential::load_weights`] reads the weights of any model
+    /// into the same model built in code.
+    ///
+    /// ```
+    /// use nn::prelude::*;
+    /// let mut model = Sequential::new();
+    /// let padding = Padding::Explicit { height: [1, 0], width: [1, 0] };
+    /// model.add(Conv2d::new(8, [2, 2]).padding(padding).input_shape(&[8, 8, 1]));
+    /// model.check_save("run.safetensors")?;
+    /// let error = model.check_save("model.h5").unwrap_err();
+    /// assert!(error.to_string().contains("layer `conv2d` pads by given amounts"));
+    /// # Ok::<(), nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the format of that name cannot hold the model, the model is not built, or a part of it is
+    /// not of this crate; the error names it.
+    pub fn check_save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let format = format_of(path)?;
+        let mut saved = self.to_saved("check_save")?;
+        saved.optimizer_state = None;
+        if let Format::H5 = format {
+            check_h5(path, &saved)?;
+        }
+        self.check_loadable()
+    }
+
+    /// Whether this crate can make the model again from its description.
+    pub(crate) fn check_loadable(&self) -> Result<()> {
+        let refused = |what: String, reason: String| {
+            Err(
+                Error::unsupported("load", "a saved file of this model could not be loaded")
+                    .with(what, reason)
+                    .fix("build the model in code, and `load_weights` from the file")
+                    .into(),
+            )
+        };
+        let changed = || "its settings are not those that a file gives it".to_string();
+        let purpose = match self.compiled() {
+            Some(_) => Purpose::GoOn,
+            None => Purpose::Predict,
+        };
+        for stage in self.layers() {
+            let what = || format!("layer `{}`", stage.name());
+            let class = stage.layer().class_name();
+            match layers::for_purpose::<T>(class, &stage.config(), purpose) {
+                Err(error) => return refused(what(), error.to_string()),
+                Ok((layer, _)) if layer.config() != stage.layer().config() => {
+                    return refused(what(), changed());
+                }
+                Ok(_) => {}
+            }
+        }
+        let Some(compiled) = self.compiled() else {
+            return Ok(());
+        };
+        let (name, config) = compiled.loss().config();
+        match losses::from_config::<T>(name, &config) {
+            Err(error) => return refused("loss".into(), error.to_string()),
+            Ok(loss) if loss.config() != (name, config) => {
+                return refused("loss".into(), changed());
+            }
+            Ok(_) => {}
+        }
+        let config = compiled.optimizer().config();
+        match optimizers::from_config::<T>(compiled.optimizer().class_name(), &config) {
+            Err(error) => return refused("optimizer".into(), error.to_string()),
+            Ok(optimizer) if optimizer.config() != config => {
+                return refused("optimizer".into(), changed());
+            }
+            Ok(_) => {}
+        }
+        for metric in compiled.metrics() {
+            if let Err(error) = metrics::from_name::<T>(metric.name()) {
+                return refused("metric".into(), error.to_string());
+            }
+        }
+        Ok(())
+    }
+
     /// [`Sequential::save`] with a choice of what an `.h5` holds.
     ///
     /// # Errors
@@ -226,8 +322,8 @@ impl<T: Float> Sequential<T> {
     pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let saved = match format_of(path)? {
-            Format::H5 => read_h5(path)?,
-            Format::Checkpoint => read_checkpoint(path)?.0,
+            Format::H5 => read_h5(path, false)?,
+            Format::Checkpoint => read_checkpoint(path, false)?.0,
         };
         match (&saved.input_shape, self.input_shape()) {
             (Some(shape), None) => self.build_for(shape)?,
@@ -310,7 +406,7 @@ impl<T: Float> Sequential<T> {
         let layers = self.layers().iter().map(|stage| SavedLayer {
             class: stage.layer().class_name().to_string(),
             name: stage.name().to_string(),
-            config: stage.layer().config(),
+            config: stage.config(),
             weights: stage
                 .parameters()
                 .iter()
@@ -352,8 +448,11 @@ impl<T: Float> Sequential<T> {
     }
 }
 
-/// The model of a file at `path`, and whether its optimizer remembers what the file says.
-fn from_saved<T: Float>(saved: SavedModel<T>, path: &Path) -> Result<(Sequential<T>, bool)> {
+fn from_saved<T: Float>(
+    saved: SavedModel<T>,
+    purpose: Purpose,
+    path: &Path,
+) -> Result<(Sequential<T>, bool)> {
     let mut model = Sequential::<T>::default().seed(saved.seed);
     model.set_name(saved.name);
     let has_weights = saved.layers.iter().any(|layer| !layer.weights.is_empty());
@@ -369,7 +468,7 @@ fn from_saved<T: Float>(saved: SavedModel<T>, path: &Path) -> Result<(Sequential
     }
     for layer in saved.layers {
         let place = format!("layer `{}`, a `{}`", layer.name, layer.class);
-        add_layer(&mut model, layer)
+        add_layer(&mut model, layer, purpose)
             .map_err(|error| FileError::new(path, error.to_string()).at(place))?;
     }
     if let Some(training) = saved.training {
@@ -386,12 +485,16 @@ fn from_saved<T: Float>(saved: SavedModel<T>, path: &Path) -> Result<(Sequential
     Ok((model, restored))
 }
 
-fn add_layer<T: Float>(model: &mut Sequential<T>, saved: SavedLayer<T>) -> Result<()> {
+fn add_layer<T: Float>(
+    model: &mut Sequential<T>,
+    saved: SavedLayer<T>,
+    purpose: Purpose,
+) -> Result<()> {
     let mut config = saved.config;
     config.insert("name".to_string(), saved.name.into());
-    let layer = layers::from_config(&saved.class, &config)?;
+    let (layer, set_aside) = layers::for_purpose(&saved.class, &config, purpose)?;
     let weights = saved.weights.into_iter().map(|(_, weight)| weight);
-    model.add_with_weights(layer, weights.collect())
+    model.add_with_weights(layer, weights.collect(), set_aside)
 }
 
 fn compile<T: Float>(model: &mut Sequential<T>, training: SavedTraining) -> Result<()> {
@@ -437,8 +540,18 @@ fn write_h5<T: Float>(path: &Path, saved: &SavedModel<T>) -> Result<()> {
 }
 
 #[cfg(feature = "hdf5")]
-fn read_h5<T: Float>(path: &Path) -> Result<SavedModel<T>> {
-    Ok(super::read_h5(path)?)
+fn check_h5<T: Float>(path: &Path, saved: &SavedModel<T>) -> Result<()> {
+    Ok(super::h5::check(path, saved)?)
+}
+
+#[cfg(not(feature = "hdf5"))]
+fn check_h5<T: Float>(path: &Path, _: &SavedModel<T>) -> Result<()> {
+    Err(without_feature(path, "hdf5"))
+}
+
+#[cfg(feature = "hdf5")]
+fn read_h5<T: Float>(path: &Path, training: bool) -> Result<SavedModel<T>> {
+    Ok(super::h5::read_parts(path, training)?)
 }
 
 #[cfg(not(feature = "hdf5"))]
@@ -447,7 +560,7 @@ fn write_h5<T: Float>(path: &Path, _: &SavedModel<T>) -> Result<()> {
 }
 
 #[cfg(not(feature = "hdf5"))]
-fn read_h5<T: Float>(path: &Path) -> Result<SavedModel<T>> {
+fn read_h5<T: Float>(path: &Path, _: bool) -> Result<SavedModel<T>> {
     Err(without_feature(path, "hdf5"))
 }
 
@@ -468,8 +581,8 @@ pub(super) fn write_checkpoint<T: Float>(
 }
 
 #[cfg(feature = "safetensors")]
-pub(super) fn read_checkpoint<T: Float>(path: &Path) -> Result<Parts<T>> {
-    let checkpoint = super::read_checkpoint(path)?;
+pub(super) fn read_checkpoint<T: Float>(path: &Path, training: bool) -> Result<Parts<T>> {
+    let checkpoint = super::checkpoint::read_parts(path, training)?;
     Ok((checkpoint.model, checkpoint.epoch, checkpoint.run))
 }
 
@@ -484,7 +597,7 @@ pub(super) fn write_checkpoint<T: Float>(
 }
 
 #[cfg(not(feature = "safetensors"))]
-pub(super) fn read_checkpoint<T: Float>(path: &Path) -> Result<Parts<T>> {
+pub(super) fn read_checkpoint<T: Float>(path: &Path, _: bool) -> Result<Parts<T>> {
     Err(without_feature(path, "safetensors"))
 }
 

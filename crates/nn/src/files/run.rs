@@ -81,7 +81,7 @@ impl<T: Float> Sequential<T> {
 /// complete epochs, and the rest.
 pub(crate) fn read_run<T: Float>(path: &Path) -> Result<(SavedModel<T>, u64, SavedRun<T>)> {
     let (model, epoch, run) = match format_of(path)? {
-        Format::Checkpoint => read_checkpoint(path)?,
+        Format::Checkpoint => read_checkpoint(path, true)?,
         Format::H5 => return Err(not_a_run(path)),
     };
     Ok((model, epoch, run.ok_or_else(|| not_a_run(path))?))

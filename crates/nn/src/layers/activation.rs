@@ -4,7 +4,7 @@ use autograd::Var;
 use serde_json::{Value, json};
 use tensor::{Float, Shape};
 
-use crate::config::{Config, ConfigReader, config};
+use crate::config::{Config, ConfigReader, config, nested_object};
 use crate::error::Result;
 use crate::layer::{ActivationRole, Context, Identity, Layer, LayerOptions};
 use crate::layers::identity_from;
@@ -133,16 +133,17 @@ impl ActivationFunction {
         };
         let unknown =
             || reader.unexpected("activation", value, "an activation function of this crate");
-        match value {
-            Value::String(name) => Self::from_name(name).ok_or_else(unknown),
-            Value::Object(object) => {
-                let class = object.get("class_name").and_then(Value::as_str);
-                let config = object.get("config").and_then(Value::as_object);
-                let (class, config) = class.zip(config).ok_or_else(unknown)?;
-                from_class(&ConfigReader::new(class, config))?.ok_or_else(unknown)
-            }
-            _ => Err(unknown()),
+        let (class, config) = nested_object(value).ok_or_else(unknown)?;
+        if let Some(function) = Self::from_name(&class)
+            && config.is_empty()
+        {
+            return Ok(function);
         }
+        let reader = ConfigReader::new(&class, &config);
+        let function = from_class(&reader)?.ok_or_else(unknown)?;
+        identity_from(&reader)?;
+        reader.finish()?;
+        Ok(function)
     }
 }
 
@@ -272,18 +273,13 @@ fn class_and_config(function: &ActivationFunction) -> (&'static str, Config) {
 fn from_class(reader: &ConfigReader<'_>) -> Result<Option<ActivationFunction>> {
     Ok(Some(match reader.class() {
         "ReLU" => {
-            reader.refuse(&["max_value"])?;
-            for key in ["negative_slope", "threshold"] {
-                if reader.number_or(key, 0.0)? != 0.0 {
-                    reader.refuse(&[key])?;
-                }
-            }
+            reader.expect("max_value", Value::Null)?;
+            reader.expect("negative_slope", 0.0)?;
+            reader.expect("threshold", 0.0)?;
             ActivationFunction::Relu
         }
         "Softmax" => {
-            if reader.number_or("axis", -1.0)? != -1.0 {
-                reader.refuse(&["axis"])?;
-            }
+            reader.expect("axis", -1)?;
             ActivationFunction::Softmax
         }
         "ELU" => ActivationFunction::Elu {

@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::initializers::Initializer;
 use crate::layer::{ActivationRole, Context, Identity, Layer, LayerOptions, Reach};
 use crate::layers::{
-    ActivationFunction, UNSUPPORTED, identity_from, image_sizes, padding_from, padding_to_value,
-    times, with_order,
+    ActivationFunction, UNSUPPORTED, expect_no_regularizers, identity_from, image_sizes,
+    padding_from, padding_to_value, times, with_order,
 };
 use crate::parameter::Weights;
 
@@ -145,7 +145,7 @@ impl Conv2d {
     /// # Errors
     /// If a setting is missing, damaged, or one that this crate does not have.
     pub fn from_config(reader: &ConfigReader<'_>) -> Result<Self> {
-        reader.refuse(&UNSUPPORTED)?;
+        expect_no_regularizers(reader)?;
         reader.require_channels_last()?;
         Ok(Conv2d {
             identity: identity_from(reader)?,

@@ -8,7 +8,7 @@ use crate::config::{Config, ConfigReader, config};
 use crate::error::Result;
 use crate::initializers::Initializer;
 use crate::layer::{ActivationRole, Context, Identity, Layer, LayerOptions, Reach};
-use crate::layers::{ActivationFunction, UNSUPPORTED, identity_from};
+use crate::layers::{ActivationFunction, UNSUPPORTED, expect_no_regularizers, identity_from};
 use crate::parameter::Weights;
 
 /// `y = activation(x · kernel + bias)`, from `[batch, …, in]` to `[batch, …, units]`, with the
@@ -79,7 +79,7 @@ impl Dense {
     /// # Errors
     /// If a setting is missing, damaged, or one that this crate does not have.
     pub fn from_config(reader: &ConfigReader<'_>) -> Result<Self> {
-        reader.refuse(&UNSUPPORTED)?;
+        expect_no_regularizers(reader)?;
         Ok(Dense {
             identity: identity_from(reader)?,
             units: reader.size("units")?,

@@ -42,7 +42,9 @@ impl Dropout {
     /// # Errors
     /// If the rate is missing, or the noise has a shape of its own.
     pub fn from_config(reader: &ConfigReader<'_>) -> Result<Self> {
-        reader.refuse(&["noise_shape"])?;
+        reader.expect_for_training("noise_shape", Value::Null)?;
+        // It seeds Keras's generator, whose numbers are others.
+        reader.ignore(&["seed"]);
         // Keras 1 called the rate p.
         let rate = match reader.get("rate") {
             Some(_) => reader.number("rate")?,

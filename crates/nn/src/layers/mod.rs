@@ -10,7 +10,7 @@ mod rescaling;
 
 use tensor::{Error, Float, Padding, Shape};
 
-use crate::config::{Config, ConfigReader};
+use crate::config::{Config, ConfigReader, Purpose};
 use crate::error::Result;
 use crate::layer::Layer;
 
@@ -36,30 +36,46 @@ pub use rescaling::Rescaling;
 /// # Errors
 /// If this crate has no such layer, or not with these settings.
 pub fn from_config<T: Float>(class: &str, config: &Config) -> Result<Box<dyn Layer<T>>> {
-    let reader = ConfigReader::new(class, config);
-    Ok(match class {
-        "Conv2D" | "Convolution2D" => Box::new(Conv2d::from_config(&reader)?),
-        "MaxPooling2D" | "MaxPool2D" => Box::new(MaxPool2d::from_config(&reader)?),
-        "AveragePooling2D" | "AvgPool2D" => Box::new(AvgPool2d::from_config(&reader)?),
-        "Dense" => Box::new(Dense::from_config(&reader)?),
-        "Flatten" => Box::new(Flatten::from_config(&reader)?),
-        "Dropout" => Box::new(Dropout::from_config(&reader)?),
-        "Rescaling" => Box::new(Rescaling::from_config(&reader)?),
-        "Activation" | "ReLU" | "Softmax" | "ELU" | "LeakyReLU" => {
-            Box::new(Activation::from_config(&reader)?)
-        }
-        _ => {
-            return Err(Error::unsupported(
-                "model",
-                format!("there is no layer of class `{class}`"),
-            )
-            .into());
-        }
-    })
+    from_reader(&ConfigReader::new(class, config))
 }
 
-/// Name and input shape in a configuration: the part that all layers share.
+/// The layer for `purpose`, and those of its settings which that does not need and this crate does
+/// not have.
+pub(crate) fn for_purpose<T: Float>(
+    class: &str,
+    config: &Config,
+    purpose: Purpose,
+) -> Result<(Box<dyn Layer<T>>, Config)> {
+    let reader = ConfigReader::with_purpose(class, config, purpose);
+    let layer = from_reader(&reader)?;
+    Ok((layer, reader.into_set_aside()))
+}
+
+fn from_reader<T: Float>(reader: &ConfigReader<'_>) -> Result<Box<dyn Layer<T>>> {
+    let layer: Box<dyn Layer<T>> = match reader.class() {
+        "Conv2D" | "Convolution2D" => Box::new(Conv2d::from_config(reader)?),
+        "MaxPooling2D" | "MaxPool2D" => Box::new(MaxPool2d::from_config(reader)?),
+        "AveragePooling2D" | "AvgPool2D" => Box::new(AvgPool2d::from_config(reader)?),
+        "Dense" => Box::new(Dense::from_config(reader)?),
+        "Flatten" => Box::new(Flatten::from_config(reader)?),
+        "Dropout" => Box::new(Dropout::from_config(reader)?),
+        "Rescaling" => Box::new(Rescaling::from_config(reader)?),
+        "Activation" | "ReLU" | "Softmax" | "ELU" | "LeakyReLU" => {
+            Box::new(Activation::from_config(reader)?)
+        }
+        class => {
+            let message = format!("there is no layer of class `{class}`");
+            return Err(Error::unsupported("model", message).into());
+        }
+    };
+    reader.finish()?;
+    Ok(layer)
+}
+
+/// Name and input shape in a configuration, and a look at the other entries that all layers share.
 fn identity_from(reader: &ConfigReader<'_>) -> Result<crate::Identity> {
+    reader.expect_for_training("trainable", true)?;
+    reader.expect_single_or_double()?;
     let name = match reader.get("name") {
         Some(_) => Some(reader.text("name")?.to_string()),
         None => None,
@@ -113,10 +129,12 @@ fn padding_from(reader: &ConfigReader<'_>) -> Result<Padding> {
         _ => match value.as_object() {
             Some(sides) => {
                 let sides = ConfigReader::new(reader.class(), sides);
-                Ok(Padding::Explicit {
+                let padding = Padding::Explicit {
                     height: sides.pair("height")?,
                     width: sides.pair("width")?,
-                })
+                };
+                sides.finish()?;
+                Ok(padding)
             }
             None => Err(reader.unexpected("padding", value, "\"valid\" or \"same\"")),
         },
@@ -156,6 +174,12 @@ fn with_order(error: Error, [height, width, channels]: [usize; 3]) -> Error {
              `x.permute(&[0, 2, 3, 1])`"
         ),
     )
+}
+
+/// Refuses regularizers and constraints, or sets them aside where they do not count.
+fn expect_no_regularizers(reader: &ConfigReader<'_>) -> Result<()> {
+    let mut keys = UNSUPPORTED.iter();
+    keys.try_for_each(|key| reader.expect_for_training(key, serde_json::Value::Null))
 }
 
 /// `3×3`, or `3×5`.

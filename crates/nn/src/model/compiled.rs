@@ -164,15 +164,17 @@ impl<T: Float> Sequential<T> {
     /// several, or `None::<Accuracy>`.
     ///
     /// # Errors
-    /// If the input shape is known and a layer cannot take what the layers before it give, or the
+    /// If the input shape is known and a layer cannot take what the layers before it give, the
     /// optimizer has a setting that it [cannot use](Optimizer::check), such as a negative learning
-    /// rate.
+    /// rate, or the model was loaded to predict and its training needs what this crate does not
+    /// have.
     pub fn compile<M: Metric<T> + 'static>(
         &mut self,
         loss: impl Loss<T> + 'static,
         optimizer: impl Optimizer<T> + 'static,
         metrics: impl IntoIterator<Item = M>,
     ) -> Result<()> {
+        self.require_trainable()?;
         if self.input_shape.is_some() {
             self.build()?;
         }
@@ -186,6 +188,25 @@ impl<T: Float> Sequential<T> {
             metrics,
             state: OptimizerState::default(),
         });
+        Ok(())
+    }
+
+    /// Refuses a model that was loaded without settings of its training.
+    fn require_trainable(&self) -> Result<()> {
+        for stage in &self.layers {
+            let missing = stage.set_aside.iter();
+            // The weights are there, however they were first drawn.
+            let mut missing = missing.filter(|(key, _)| !key.ends_with("_initializer"));
+            if let Some((key, value)) = missing.next() {
+                let message = "the model was loaded to predict: this crate cannot train with \
+                    one of its settings";
+                return Err(Error::unsupported("compile", message)
+                    .with("layer", stage.describe())
+                    .with("setting", format!("`{key}` = {value}"))
+                    .fix("build the model in code without it, and `load_weights` from the file")
+                    .into());
+            }
+        }
         Ok(())
     }
 

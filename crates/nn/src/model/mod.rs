@@ -15,6 +15,7 @@ use std::collections::HashSet;
 
 use tensor::{ConvAlgorithm, Error, Float, Shape, Tensor};
 
+use crate::config::Config;
 use crate::error::Result;
 use crate::layer::Layer;
 use crate::parameter::{Parameter, Weights};
@@ -61,6 +62,9 @@ pub struct Stage<T: Float = f32> {
     name: String,
     layer: Box<dyn Layer<T>>,
     built: Option<Built<T>>,
+    /// Settings in the file that the layer came from which this crate does not have and the layer
+    /// does not need, unless it is trained.
+    set_aside: Config,
 }
 
 /// What building gave a layer.
@@ -101,6 +105,13 @@ impl<T: Float> Stage<T> {
         self.built
             .as_mut()
             .map_or(&mut [], |built| &mut built.parameters)
+    }
+
+    /// The settings in the form of Keras's files, those included that were set aside.
+    pub(crate) fn config(&self) -> Config {
+        let mut config = self.layer.config();
+        config.extend(self.set_aside.clone());
+        config
     }
 
     /// "`Conv2d 3×3` (conv2d_1)", for errors.
@@ -208,13 +219,15 @@ impl<T: Float> Sequential<T> {
             name,
             layer,
             built: None,
+            set_aside: Config::new(),
         });
         // A layer that does not fit is reported by the first function that can return an error.
         let _ = self.build_pending();
         self
     }
 
-    /// Appends a layer of a file, with the values of its weights.
+    /// Appends a layer of a file, with the values of its weights, and the settings that were set
+    /// aside.
     ///
     /// # Errors
     /// If the layer cannot take what the layers before it give, or takes other weights.
@@ -222,6 +235,7 @@ impl<T: Float> Sequential<T> {
         &mut self,
         layer: Box<dyn Layer<T>>,
         values: Vec<Tensor<T>>,
+        set_aside: Config,
     ) -> Result<()> {
         let name = layer.identity().name.unwrap_or_default();
         let index = self.layers.len();
@@ -229,6 +243,7 @@ impl<T: Float> Sequential<T> {
             name,
             layer,
             built: None,
+            set_aside,
         });
         if self.input_shape.is_some() {
             self.layers[index].built = Some(self.build_layer(index, Weights::given(values))?);

@@ -92,7 +92,7 @@ impl Adam {
     /// # Errors
     /// If a setting is damaged, or one that this crate does not have.
     pub fn from_config(reader: &ConfigReader<'_>) -> Result<Self> {
-        reader.refuse(&["amsgrad"])?;
+        reader.expect("amsgrad", false)?;
         let default_decay = if reader.class() == "AdamW" {
             0.004
         } else {

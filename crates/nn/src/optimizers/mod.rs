@@ -208,21 +208,35 @@ fn require(
 /// If this crate has no such optimizer, or not with these settings.
 pub fn from_config<T: Float>(class: &str, config: &Config) -> Result<Box<dyn Optimizer<T>>> {
     let reader = ConfigReader::new(class, config);
-    reader.refuse(&["use_ema"])?;
-    match class {
+    reader.expect("use_ema", false)?;
+    // A label, details of the average that is off, and how Keras runs the steps.
+    reader.ignore(&[
+        "name",
+        "ema_momentum",
+        "ema_overwrite_frequency",
+        "jit_compile",
+        "is_legacy_optimizer",
+    ]);
+    // Before 2.11, Keras made the learning rate smaller at each step by this.
+    reader.expect("decay", 0.0)?;
+    let optimizer = match class {
         "Adam" | "AdamW" => Clipped::from_config(Adam::from_config(&reader)?, &reader),
         "SGD" => Clipped::from_config(Sgd::from_config(&reader)?, &reader),
         "RMSprop" => Clipped::from_config(RmsProp::from_config(&reader)?, &reader),
         _ => Err(Error::unsupported("model", format!("there is no optimizer `{class}`")).into()),
-    }
+    }?;
+    reader.finish()?;
+    Ok(optimizer)
 }
 
 /// The learning rate in a configuration; old Keras called it `lr`.
 fn learning_rate(reader: &ConfigReader<'_>, default: f64) -> Result<f64> {
-    if reader.get("learning_rate").is_some_and(Value::is_object) {
-        reader.refuse(&["learning_rate"])?;
+    match reader.get("learning_rate") {
+        Some(schedule) if schedule.is_object() => Err(reader
+            .unsupported("learning_rate", schedule)
+            .fix("use a number, and a `LearningRateSchedule` in `fit`")),
+        _ => reader.number_or("learning_rate", reader.number_or("lr", default)?),
     }
-    reader.number_or("learning_rate", reader.number_or("lr", default)?)
 }
 
 /// Settings that all optimizers of Keras have, at the values that stand for "off".

@@ -80,7 +80,7 @@ impl RmsProp {
     /// # Errors
     /// If a setting is damaged, or one that this crate does not have.
     pub fn from_config(reader: &ConfigReader<'_>) -> Result<Self> {
-        reader.refuse(&["weight_decay"])?;
+        reader.expect("weight_decay", 0.0)?;
         Ok(RmsProp {
             learning_rate: learning_rate(reader, 0.001)?,
             rho: reader.number_or("rho", 0.9)?,

@@ -49,6 +49,13 @@ pub trait Callback<T: Float = f32> {
         None
     }
 
+    /// Whether the callback saves the model. If one does, `fit` says before the first epoch if a
+    /// file of the model could not be loaded again (see
+    /// [`check_save`](Sequential::check_save)), unless it is silent.
+    fn saves_model(&self) -> bool {
+        false
+    }
+
     /// Runs before the first epoch.
     ///
     /// # Errors
@@ -104,6 +111,9 @@ pub trait Callback<T: Float = f32> {
 impl<T: Float, C: Callback<T> + ?Sized> Callback<T> for &mut C {
     fn monitor(&self) -> Option<&str> {
         (**self).monitor()
+    }
+    fn saves_model(&self) -> bool {
+        (**self).saves_model()
     }
     fn train_begin(&mut self, model: &mut Sequential<T>) -> Result<()> {
         (**self).train_begin(model)
@@ -294,6 +304,10 @@ impl<F> ModelCheckpoint<F> {
 }
 
 impl<T: Float, F: FnMut(&Sequential<T>) -> Result<()>> Callback<T> for ModelCheckpoint<F> {
+    fn saves_model(&self) -> bool {
+        true
+    }
+
     fn monitor(&self) -> Option<&str> {
         Some(&self.monitor.name)
     }

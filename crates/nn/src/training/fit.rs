@@ -300,6 +300,12 @@ impl<T: Float> Sequential<T> {
             None => None,
         };
         let mut callbacks = std::mem::take(&mut fit.callbacks);
+        if fit.verbosity != Verbosity::Silent
+            && callbacks.iter().any(|callback| callback.saves_model())
+            && let Err(error) = self.check_loadable()
+        {
+            println!("Note: {error}");
+        }
         let mut history = History::default();
         let mut stopped = false;
         match run

@@ -3,7 +3,10 @@
 //! The root attribute `model_config` holds the architecture as JSON, `training_config` loss,
 //! metrics and optimizer. The group `model_weights` has a group for each layer, whose attribute
 //! `weight_names` lists paths of datasets; `optimizer_weights` likewise.
+//!
+//! Files of this crate end with a [checksum](checksum) that HDF5 takes no notice of.
 
+mod checksum;
 mod read;
 mod source;
 mod state;
@@ -12,6 +15,8 @@ mod tests;
 mod write;
 
 pub use read::read_h5;
+pub(super) use read::read_parts;
+pub(super) use write::check;
 pub use write::write_h5;
 
 /// The root attribute with the architecture.

@@ -38,10 +38,18 @@ use crate::files::saved::{SavedModel, SavedState, SavedTraining};
 /// If the file cannot be read, is no HDF5, is damaged or cut off, holds weights only, or a model
 /// that is not sequential.
 pub fn read_h5<T: Float>(path: impl AsRef<Path>) -> Result<SavedModel<T>, FileError> {
-    with_source(path.as_ref(), read)
+    read_parts(path.as_ref(), true)
 }
 
-fn read<T: Float>(source: &Source<'_>) -> Result<SavedModel<T>, FileError> {
+/// [`read_h5`] with or without what belongs to training: loss, metrics, optimizer and its state.
+pub(in crate::files) fn read_parts<T: Float>(
+    path: &Path,
+    training: bool,
+) -> Result<SavedModel<T>, FileError> {
+    with_source(path, |source| read(source, training))
+}
+
+fn read<T: Float>(source: &Source<'_>, training: bool) -> Result<SavedModel<T>, FileError> {
     let root = source.root()?;
     let Some(architecture) = source.json(&root, MODEL_CONFIG)? else {
         return Err(source
@@ -60,11 +68,15 @@ fn read<T: Float>(source: &Source<'_>) -> Result<SavedModel<T>, FileError> {
         model.seed = seed.parse().map_err(damaged)?;
     }
     read_weights(source, &root, &mut model)?;
+    if !training {
+        return Ok(model);
+    }
     if let Some(training) = source.json(&root, TRAINING_CONFIG)? {
         let training = SavedTraining::from_json(&training).map_err(|cause| {
             source
                 .error(cause)
                 .at(format!("attribute `{TRAINING_CONFIG}`"))
+                .fix("to predict, load with `LoadOptions::new().compile(false)`")
         })?;
         model.training = Some(training);
     }
@@ -118,20 +130,32 @@ fn read_state<T: Float>(
 ) -> Result<Option<SavedState<T>>, FileError> {
     let names = source.names(group, WEIGHT_NAMES)?.unwrap_or_default();
     let mut iterations = 0;
+    let mut by_weight = state::pairs_by_weight(version);
     let mut tensors = Vec::new();
+    let mut slots = Vec::new();
     for path in &names {
         match weight_name(path).as_str() {
-            "iteration" | "iterations" => iterations = source.count(group, path)?,
+            "iteration" => iterations = source.count(group, path)?,
+            // The optimizers of old, which newer versions still have beside their own.
+            "iter" | "iterations" => {
+                iterations = source.count(group, path)?;
+                by_weight = false;
+            }
             "learning_rate" => {}
-            _ => tensors.push(source.tensor(group, path)?),
+            _ => {
+                tensors.push(source.tensor(group, path)?);
+                slots.push(state::slot(path));
+            }
         }
     }
+    // RMSprop stores one kind of tensor after the other in all versions.
+    by_weight &= slots.first() != slots.get(1);
     let weights: Vec<&Tensor<T>> = model
         .layers
         .iter()
         .flat_map(|layer| layer.weights.iter().map(|(_, weight)| weight))
         .collect();
-    let slots = state::arrange(tensors, &weights, state::pairs_by_weight(version));
+    let slots = state::arrange(tensors, &weights, by_weight);
     Ok(slots.map(|slots| SavedState {
         iterations,
         slot_names: Vec::new(),

@@ -8,6 +8,7 @@ use std::path::Path;
 use hdf5_pure::{AttrValue, DType, Dataset, File, Group};
 use tensor::{Float, Shape, Tensor};
 
+use super::checksum::take_checksum;
 use crate::error::FileError;
 
 /// The first bytes of every HDF5 file.
@@ -53,7 +54,7 @@ pub(super) fn with_source<R>(
 const COPY_AGAIN: &str = "copy or save the file again";
 
 impl<'a> Source<'a> {
-    fn new(path: &'a Path, bytes: Vec<u8>) -> Result<Self, FileError> {
+    fn new(path: &'a Path, mut bytes: Vec<u8>) -> Result<Self, FileError> {
         if bytes.is_empty() {
             return Err(FileError::new(path, "the file is empty").fix(COPY_AGAIN));
         }
@@ -64,6 +65,10 @@ impl<'a> Source<'a> {
             } else {
                 error
             });
+        }
+        if !take_checksum(&mut bytes) {
+            let cause = "is damaged: its checksum does not match";
+            return Err(FileError::new(path, cause).fix(COPY_AGAIN));
         }
         let length = bytes.len() as u64;
         let damaged = |error: hdf5_pure::Error| {

@@ -10,6 +10,15 @@ pub(super) fn pairs_by_weight(version: &str) -> bool {
     (major.unwrap_or(0), minor.unwrap_or(0)) >= (2, 11)
 }
 
+/// What the tensor at `path` is to its weight: `velocity` of `RMSprop/velocity/dense/kernel:0`, as
+/// Keras names them from 2.11 on, and of `rmsprop/dense_kernel_velocity`, as Keras 3 does.
+pub(super) fn slot(path: &str) -> &str {
+    match path.split('/').collect::<Vec<_>>()[..] {
+        [_, slot, _, ..] => slot,
+        _ => path.rsplit('_').next().unwrap_or(path),
+    }
+}
+
 /// The tensors of each weight, from the flat list in a file; `by_weight` decides where the shapes
 /// allow both orders. None if they allow neither.
 pub(super) fn arrange<T: Float>(

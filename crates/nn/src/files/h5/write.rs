@@ -7,12 +7,13 @@ use std::path::Path;
 use hdf5_pure::{AttrValue, FileBuilder, GroupBuilder};
 use tensor::{DType, Float, Tensor};
 
+use super::checksum::write_with_checksum;
 use super::{
     LAYER_NAMES, MODEL_CONFIG, MODEL_WEIGHTS, OPTIMIZER_WEIGHTS, SEED, TRAINING_CONFIG,
     WEIGHT_NAMES,
 };
 use crate::error::FileError;
-use crate::files::saved::{SavedModel, SavedState};
+use crate::files::saved::{SavedLayer, SavedModel, SavedState};
 use crate::files::write_atomically;
 
 /// The oldest Keras whose conventions the file follows; Keras looks whether it is 1.
@@ -29,17 +30,42 @@ const BACKEND: &str = "tensorflow";
 /// See [`read_h5`](super::read_h5) for an example.
 ///
 /// # Errors
-/// If a name cannot be one in HDF5 or occurs twice, or the file cannot be written; then an older
-/// file of that name is left as it was.
+/// If a name cannot be one in HDF5 or occurs twice, a layer pads by given amounts, which Keras has no
+/// word for, or the file cannot be written; then an older file of that name is left as it was.
 pub fn write_h5<T: Float>(path: impl AsRef<Path>, model: &SavedModel<T>) -> Result<(), FileError> {
     let path = path.as_ref();
-    let file = build(model).map_err(|cause| FileError::new(path, cause))?;
+    let file = build_for(path, model)?;
     write_atomically(path, |out| {
-        file.finish_to(out).map_err(|error| match error {
-            hdf5_pure::Error::Io(error) => error,
-            error => io::Error::other(error.to_string()),
+        write_with_checksum(out, |out| {
+            file.finish_to(out).map_err(|error| match error {
+                hdf5_pure::Error::Io(error) => error,
+                error => io::Error::other(error.to_string()),
+            })
         })
     })
+}
+
+/// Refuses what [`write_h5`] would refuse, but for what the operating system refuses.
+pub(in crate::files) fn check<T: Float>(
+    path: &Path,
+    model: &SavedModel<T>,
+) -> Result<(), FileError> {
+    build_for(path, model).map(|_| ())
+}
+
+fn build_for<T: Float>(path: &Path, model: &SavedModel<T>) -> Result<FileBuilder, FileError> {
+    let explicit =
+        |layer: &&SavedLayer<T>| layer.config.get("padding").is_some_and(|p| !p.is_string());
+    if let Some(layer) = model.layers.iter().find(explicit) {
+        let cause = format!(
+            "cannot write: layer `{}` pads by given amounts, and Keras only knows `valid` and `same`",
+            layer.name
+        );
+        return Err(FileError::new(path, cause).fix(
+            "save a checkpoint (`.safetensors`), or use `Padding::Valid` or `Padding::Same`",
+        ));
+    }
+    build(model).map_err(|cause| FileError::new(path, cause))
 }
 
 pub(super) fn build<T: Float>(model: &SavedModel<T>) -> Result<FileBuilder, String> {
