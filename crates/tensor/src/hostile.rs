@@ -339,7 +339,7 @@ fn convolutions_of_any_stride_dilation_and_padding_are_right_or_refused() {
             }
         };
         let counts = [0, 1].map(|i| outputs(IMAGE[i], KERNEL[i], axis[i], pads[i]));
-        if counts[0] * counts[1] > 10_000 {
+        if counts[0] * counts[1] > 500 {
             return;
         }
         let number = |i: usize| (i * i % 7) as f32 - 3.0;

@@ -28,9 +28,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 ///   10⁸ among ones, an output of 7 may be wrong by as much.
 ///
 /// What is not finite stays where it belongs with every algorithm: an infinity or NaN reaches the
-/// outputs, the inputs' gradients and the filters' gradients that it is multiplied into, zeros of the
-/// padding included, and a number that overflows nothing but the transforms does no harm. Winograd's
-/// algorithm computes tiles directly that are not finite, and gradients of filters as a whole.
+/// outputs, the inputs' gradients and the filters' gradients that it is multiplied into, and a number
+/// that overflows nothing but the transforms does no harm. Winograd's algorithm computes tiles directly
+/// that are not finite, and gradients of filters as a whole. Whether what is multiplied by zeros of the
+/// padding alone counts is left open.
 ///
 /// Who wants no errors beyond those of the direct sums takes
 /// [`AutoWithoutWinograd`](Self::AutoWithoutWinograd) for a convolution, or

@@ -200,6 +200,11 @@ impl WindowAxis {
         })
     }
 
+    /// The remainder modulo the stride of the input positions that meet tap 0; none meets more taps.
+    pub(crate) fn phase_of_first_tap(&self) -> usize {
+        (self.stride - self.before % self.stride) % self.stride
+    }
+
     /// Positions that products of sizes are made of, at most: input, padding and once more the
     /// kernel, for a gradient slides it over the outputs.
     pub(crate) fn positions(&self) -> usize {

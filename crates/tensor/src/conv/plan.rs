@@ -133,8 +133,16 @@ pub(super) fn plan<T: Real + Compiled>(params: &Conv2dParams, task: &Task) -> Re
         shapes: [source, _],
         ..
     } = task;
+    // Of the phases of a gradient, some have more taps than the first.
+    let widest = match task.direction {
+        ConvDirection::InputGradient => {
+            let phase = [&params.rows, &params.columns].map(|axis| axis.phase_of_first_tap());
+            Correlation::transposed(params, phase)
+        }
+        ConvDirection::Forward | ConvDirection::FilterGradient => *correlation,
+    };
     let patches = |wanted| {
-        if smallest_copy(correlation, *source) > LARGEST_COPY {
+        if smallest_copy(&widest, *source) > LARGEST_COPY {
             Plan::Patches(Patches::Packed)
         } else if wanted == Patches::InPlace && is_depthwise(params) {
             Plan::Patches(Patches::Depthwise)
