@@ -306,7 +306,7 @@ fn reverse<T: Float>(
     match pass.run()?.get(x) {
         Some(gradient) => Ok(gradient.clone()),
         None if depends_on(y, x) => Ok(x.zeros_like()),
-        None => Err(unmet(x)),
+        None => Err(unmet("grad", x)),
     }
 }
 

@@ -13,7 +13,7 @@ fn model() -> Sequential {
             .input_shape(&[20, 24, 8])
             .activation(ActivationFunction::Relu),
     );
-    model.add(MaxPooling2d::new([2, 2]));
+    model.add(MaxPool2d::new([2, 2]));
     model.add(same(16));
     model.add(Flatten::new());
     model.add(Dense::new(3));
@@ -23,7 +23,7 @@ fn model() -> Sequential {
 /// Convolutions and gradients by Winograd's algorithm in a training step and a prediction, and the
 /// prediction's bits on so many threads.
 fn run(mut model: Sequential, threads: usize) -> nn::Result<(u64, Vec<u32>)> {
-    model.compile(MeanSquaredError::new(), Sgd::new(0.01), [])?;
+    model.compile(MeanSquaredError::new(), Sgd::new(0.01), None::<Accuracy>)?;
     let x = Tensor::<f32>::from_fn([4, 20, 24, 8], |at| {
         (at[0] * 7 + at[1] * 5 + at[2] * 3 + at[3]) as f32 % 11.0 / 11.0
     })?;

@@ -176,7 +176,6 @@ fn convert<S: Element, T: Element>(from: &Tensor<S>, operation: &str) -> Result<
         },
     };
     const CHUNK: usize = 1 << 14;
-    let operation = &format!("to::<{}>", T::DTYPE);
     let contiguous = from.try_contiguous(operation)?;
     let source = contiguous.as_slice().unwrap_or_default();
     let mut converted =
