@@ -167,7 +167,9 @@ impl<T: Float> Op<T> for MaskedFill<T> {
     }
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x] = inputs.exactly()?;
-        self.mask.choose(&Tensor::scalar(self.fill), x)
+        self.mask
+            .choose(&Tensor::scalar(self.fill), x)
+            .map_err(|error| error.in_operation("masked_fill"))
     }
     fn saves(&self) -> Saves {
         Saves::NOTHING

@@ -202,6 +202,7 @@ impl<T: Float> Op<T> for LogitsCrossEntropy {
         x.zip_map(target, |x, t| {
             x.larger(T::ZERO) - x * t + (-x.magnitude()).exp().ln_1p()
         })
+        .map_err(|error| error.in_operation("binary_cross_entropy_with_logits"))
     }
     fn saves(&self) -> Saves {
         Saves::INPUTS
@@ -234,6 +235,7 @@ impl<T: Float> Op<T> for BinaryCrossEntropy {
             let (yes, no) = (p.ln().larger(least), (-p).ln_1p().larger(least));
             -t * yes - (T::ONE - t) * no
         })
+        .map_err(|error| error.in_operation("binary_cross_entropy"))
     }
     fn saves(&self) -> Saves {
         Saves::INPUTS

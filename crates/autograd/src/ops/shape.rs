@@ -113,6 +113,7 @@ impl<T: Float> Op<T> for SumTo {
     fn forward(&mut self, inputs: Inputs<'_, T>) -> Result<Tensor<T>> {
         let [x] = inputs.exactly()?;
         x.sum_to_shape(&self.shape)
+            .map_err(|error| error.in_operation("sum_to"))
     }
     fn saves(&self) -> Saves {
         Saves::NOTHING
