@@ -27,7 +27,7 @@ fn run(mut model: Sequential, threads: usize) -> nn::Result<(u64, Vec<u32>)> {
     let x = Tensor::<f32>::from_fn([4, 20, 24, 8], |at| {
         (at[0] * 7 + at[1] * 5 + at[2] * 3 + at[3]) as f32 % 11.0 / 11.0
     })?;
-    let y = Tensor::zeros([4, 3])?;
+    let y = Tensor::<f32>::zeros([4, 3])?;
     let before = conv_statistics();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let predicted = pool.expect("threads start").install(|| {
