@@ -198,6 +198,8 @@ fn allowed(name: &str, x: f64, slope: f64) -> f64 {
         "erf" | "erfc" => 2.0 * x * x * slope.abs(),
         // Sums of terms of opposite signs, which are 0 somewhere below 0; a power of a rounded number.
         "silu" => logistic * (1.0 + x.abs() * (1.0 - logistic)),
+        // A power of a rounded exponent.
+        "pow" => slope.abs() * 128.0,
         "mish" => logistic * (1.0 + x.abs()) * 2.0,
         "hardswish" => 1.0,
         "gelu" => (1.0 + x.powi(2)) * (slope.abs() + x.abs() * (-0.5 * x * x).exp()),
@@ -210,7 +212,12 @@ fn allowed(name: &str, x: f64, slope: f64) -> f64 {
         _ => 0.0,
     };
     let terms = if terms.is_finite() { terms } else { 0.0 };
-    let flushed = f64::from(f32::MIN_POSITIVE) * (1.0 + x.abs().min(128.0));
+    let multiplied = match name {
+        // Its tail is multiplied by the slope of a cubic.
+        "gelu_tanh" => 1.0 + x.abs().min(128.0).powi(3),
+        _ => 1.0 + x.abs().min(128.0),
+    };
+    let flushed = f64::from(f32::MIN_POSITIVE) * multiplied;
     UNITS * UNIT * terms + flushed
 }
 
@@ -230,6 +237,12 @@ fn excepted(name: &str, input: usize, at: &[f64]) -> Option<&'static str> {
             Some("there are poles without end")
         }
         ("pow", 1) if at[0] < 0.0 => Some("powers of negative numbers are isolated"),
+        ("pow", 0) if at[1].abs() >= 2f64.powi(24) => {
+            Some("the exponent less one is rounded to the exponent, and may change from odd to even")
+        }
+        ("pow", 0) if at[0].abs().powf(at[1] - 1.0) > f64::from(f32::MAX) => {
+            Some("the power overflows, though a small exponent times it does not")
+        }
         ("pow" | "rem" | "mul" | "hinge_loss", _) if infinite => {
             Some("0 · ∞ and ∞ − ∞, which have no value of their own")
         }
