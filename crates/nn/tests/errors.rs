@@ -172,7 +172,7 @@ fn labels_are_printed_as_they_are() {
   fix: labels are the numbers of classes; other numbers belong to `MeanSquaredError`",
     );
     assert_text(
-        to_categorical(&Tensor::from([0.0_f64, 0.5]), 2),
+        to_categorical(Tensor::from([0.0_f64, 0.5]), 2),
         "to_categorical: 0.5 is no whole number
   element  [1]
   array    f64 [2]",
