@@ -15,5 +15,6 @@ pub use atomic::write_atomically;
 pub use checkpoint::{Checkpoint, read_checkpoint, write_checkpoint};
 #[cfg(feature = "hdf5")]
 pub use h5::{read_h5, write_h5};
+pub(crate) use model::model_config;
 pub use model::{LoadOptions, SaveOptions};
 pub use saved::{SavedLayer, SavedModel, SavedObject, SavedState, SavedTraining};

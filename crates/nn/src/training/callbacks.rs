@@ -8,7 +8,7 @@ use tensor::{Error, Float, Tensor};
 
 use super::history::{EpochRecord, csv_line, csv_title};
 use crate::error::{FileError, Result};
-use crate::model::Sequential;
+use crate::model::Model;
 
 /// Whether training goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Control {
 /// struct GoodEnough(f64);
 ///
 /// impl<T: Float> Callback<T> for GoodEnough {
-///     fn epoch_end(&mut self, record: &EpochRecord, _: &mut Sequential<T>) -> nn::Result<Control> {
+///     fn epoch_end(&mut self, record: &EpochRecord, _: &mut Model<T>) -> nn::Result<Control> {
 ///         Ok(match record.get("accuracy") {
 ///             Some(accuracy) if accuracy >= self.0 => Control::Stop,
 ///             _ => Control::Continue,
@@ -44,7 +44,7 @@ pub trait Callback<T: Float = f32> {
     ///
     /// # Errors
     /// An error stops training and is returned by `fit`.
-    fn train_begin(&mut self, _model: &mut Sequential<T>) -> Result<()> {
+    fn train_begin(&mut self, _model: &mut Model<T>) -> Result<()> {
         Ok(())
     }
 
@@ -52,7 +52,7 @@ pub trait Callback<T: Float = f32> {
     ///
     /// # Errors
     /// An error stops training and is returned by `fit`.
-    fn epoch_begin(&mut self, _epoch: usize, _model: &mut Sequential<T>) -> Result<()> {
+    fn epoch_begin(&mut self, _epoch: usize, _model: &mut Model<T>) -> Result<()> {
         Ok(())
     }
 
@@ -60,28 +60,28 @@ pub trait Callback<T: Float = f32> {
     ///
     /// # Errors
     /// An error stops training and is returned by `fit`.
-    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Sequential<T>) -> Result<Control>;
+    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Model<T>) -> Result<Control>;
 
     /// Runs after the last epoch, also where one stopped training, but not after an error.
     ///
     /// # Errors
     /// An error is returned by `fit`.
-    fn train_end(&mut self, _model: &mut Sequential<T>) -> Result<()> {
+    fn train_end(&mut self, _model: &mut Model<T>) -> Result<()> {
         Ok(())
     }
 }
 
 impl<T: Float, C: Callback<T> + ?Sized> Callback<T> for &mut C {
-    fn train_begin(&mut self, model: &mut Sequential<T>) -> Result<()> {
+    fn train_begin(&mut self, model: &mut Model<T>) -> Result<()> {
         (**self).train_begin(model)
     }
-    fn epoch_begin(&mut self, epoch: usize, model: &mut Sequential<T>) -> Result<()> {
+    fn epoch_begin(&mut self, epoch: usize, model: &mut Model<T>) -> Result<()> {
         (**self).epoch_begin(epoch, model)
     }
-    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Sequential<T>) -> Result<Control> {
+    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Model<T>) -> Result<Control> {
         (**self).epoch_end(record, model)
     }
-    fn train_end(&mut self, model: &mut Sequential<T>) -> Result<()> {
+    fn train_end(&mut self, model: &mut Model<T>) -> Result<()> {
         (**self).train_end(model)
     }
 }
@@ -185,12 +185,12 @@ impl<T: Float> EarlyStopping<T> {
 }
 
 impl<T: Float> Callback<T> for EarlyStopping<T> {
-    fn train_begin(&mut self, _: &mut Sequential<T>) -> Result<()> {
+    fn train_begin(&mut self, _: &mut Model<T>) -> Result<()> {
         (self.waited, self.monitor.best, self.best_weights) = (0, None, None);
         Ok(())
     }
 
-    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Sequential<T>) -> Result<Control> {
+    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Model<T>) -> Result<Control> {
         if self.monitor.improves(record)? {
             self.waited = 0;
             if self.restore {
@@ -206,7 +206,7 @@ impl<T: Float> Callback<T> for EarlyStopping<T> {
         })
     }
 
-    fn train_end(&mut self, model: &mut Sequential<T>) -> Result<()> {
+    fn train_end(&mut self, model: &mut Model<T>) -> Result<()> {
         match self.best_weights.take() {
             Some(weights) => model.set_weights(weights),
             None => Ok(()),
@@ -220,7 +220,7 @@ impl<T: Float> Callback<T> for EarlyStopping<T> {
 /// use nn::prelude::*;
 /// use nn::training::ModelCheckpoint;
 /// let mut best = None;
-/// let keep = ModelCheckpoint::new("val_accuracy", |model: &Sequential| {
+/// let keep = ModelCheckpoint::new("val_accuracy", |model: &Model| {
 ///     best = Some(model.weights());
 ///     Ok(())
 /// });
@@ -235,7 +235,7 @@ impl<F> ModelCheckpoint<F> {
     /// Watches the value of this name, and calls `save` whenever it is the best so far.
     pub fn new<T: Float>(monitor: &str, save: F) -> Self
     where
-        F: FnMut(&Sequential<T>) -> Result<()>,
+        F: FnMut(&Model<T>) -> Result<()>,
     {
         ModelCheckpoint {
             monitor: Monitor::new(monitor),
@@ -244,8 +244,8 @@ impl<F> ModelCheckpoint<F> {
     }
 }
 
-impl<T: Float, F: FnMut(&Sequential<T>) -> Result<()>> Callback<T> for ModelCheckpoint<F> {
-    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Sequential<T>) -> Result<Control> {
+impl<T: Float, F: FnMut(&Model<T>) -> Result<()>> Callback<T> for ModelCheckpoint<F> {
+    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Model<T>) -> Result<Control> {
         if self.monitor.improves(record)? {
             (self.save)(model)?;
         }
@@ -272,7 +272,7 @@ impl<F: FnMut(usize, f64) -> f64> LearningRateSchedule<F> {
 }
 
 impl<T: Float, F: FnMut(usize, f64) -> f64> Callback<T> for LearningRateSchedule<F> {
-    fn epoch_begin(&mut self, epoch: usize, model: &mut Sequential<T>) -> Result<()> {
+    fn epoch_begin(&mut self, epoch: usize, model: &mut Model<T>) -> Result<()> {
         if let Some(compiled) = model.compiled_mut() {
             let optimizer = compiled.optimizer_mut();
             let rate = (self.0)(epoch, optimizer.learning_rate());
@@ -281,7 +281,7 @@ impl<T: Float, F: FnMut(usize, f64) -> f64> Callback<T> for LearningRateSchedule
         Ok(())
     }
 
-    fn epoch_end(&mut self, _: &EpochRecord, _: &mut Sequential<T>) -> Result<Control> {
+    fn epoch_end(&mut self, _: &EpochRecord, _: &mut Model<T>) -> Result<Control> {
         Ok(Control::Continue)
     }
 }
@@ -304,12 +304,12 @@ impl CsvLogger {
 }
 
 impl<T: Float> Callback<T> for CsvLogger {
-    fn train_begin(&mut self, _: &mut Sequential<T>) -> Result<()> {
+    fn train_begin(&mut self, _: &mut Model<T>) -> Result<()> {
         self.file = None;
         Ok(())
     }
 
-    fn epoch_end(&mut self, record: &EpochRecord, _: &mut Sequential<T>) -> Result<Control> {
+    fn epoch_end(&mut self, record: &EpochRecord, _: &mut Model<T>) -> Result<Control> {
         let failed = |source| FileError::io(&self.path, "write", source);
         let mut lines = csv_line(record);
         let mut file = match self.file.take() {
