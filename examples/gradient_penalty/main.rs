@@ -97,7 +97,8 @@ fn train_model(model: &mut Sequential, data: &Digits, penalty: f64, epochs: u64)
             let rows = order.slice_axis(0, start as isize..end as isize)?;
             let images = data.images.index_select(0, &rows)?;
             let labels = data.labels.index_select(0, &rows)?;
-            model.apply_gradients(gradients(model, images, &labels, penalty)?)?;
+            let gradients = gradients(model, images, &labels, penalty)?;
+            model.apply_gradients(gradients)?;
         }
     }
     Ok(())

@@ -191,6 +191,17 @@ impl<'a> ConfigReader<'a> {
         self.get(key).map_or(Ok(default), |_| self.pair(key))
     }
 
+    /// A whole number, or `default` if there is none.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn integer_or(&self, key: &str, default: isize) -> Result<isize> {
+        self.get(key).map_or(Ok(default), |value| {
+            let whole = value.as_i64().and_then(|n| isize::try_from(n).ok());
+            whole.ok_or_else(|| self.unexpected(key, value, "a whole number"))
+        })
+    }
+
     /// `true` or `false`, or `default` if there is neither.
     ///
     /// # Errors

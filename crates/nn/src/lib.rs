@@ -42,12 +42,13 @@ pub mod training;
 pub use config::{Config, ConfigReader};
 pub use error::{Error, FileError, Result};
 pub use initializers::Initializer;
-pub use layer::{ActivationRole, Context, Identity, Layer, LayerOptions, Reach};
+pub use layer::{Context, Identity, IntoLayer, Layer, LayerOptions, Reach, Shared};
 pub use model::{
-    Compiled, NotFinite, Profile, ProfileRow, Scores, Sequential, Stage, Summary, SummaryRow,
+    Compiled, Input, Losses, Model, NotFinite, Profile, ProfileRow, Scores, Sequential, Stage,
+    Summary, SummaryRow, Symbol, Symbols,
 };
 pub use parameter::{Parameter, Weights};
-pub use samples::{Inputs, Targets};
+pub use samples::{Inputs, TargetArrays, Targets};
 
 /// The code in the README and the book compiles and runs.
 #[cfg(doctest)]

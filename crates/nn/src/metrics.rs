@@ -44,6 +44,47 @@ pub trait Metric<T: Float = f32>: Send + Sync {
     /// # Errors
     /// If the targets do not fit the outputs.
     fn measure(&self, output: &Tensor<T>, targets: &Targets<T>) -> Result<Tally>;
+
+    /// The name of the output that it looks at, of a model with several; by default at each.
+    fn output(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// A metric of one output of a model that has several.
+///
+/// ```
+/// use nn::metrics::{Metric, OfOutput};
+/// use nn::prelude::*;
+/// let digits = OfOutput::new("digit", Accuracy::new());
+/// assert_eq!(Metric::<f32>::output(&digits), Some("digit"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct OfOutput<M> {
+    output: String,
+    metric: M,
+}
+
+impl<M> OfOutput<M> {
+    /// `metric` of the output of this name: that of the layer that gives it.
+    pub fn new(output: impl Into<String>, metric: M) -> Self {
+        OfOutput {
+            output: output.into(),
+            metric,
+        }
+    }
+}
+
+impl<T: Float, M: Metric<T>> Metric<T> for OfOutput<M> {
+    fn name(&self) -> &str {
+        self.metric.name()
+    }
+    fn measure(&self, output: &Tensor<T>, targets: &Targets<T>) -> Result<Tally> {
+        self.metric.measure(output, targets)
+    }
+    fn output(&self) -> Option<&str> {
+        Some(&self.output)
+    }
 }
 
 impl<T: Float, M: Metric<T> + ?Sized> Metric<T> for Box<M> {
@@ -55,6 +96,9 @@ impl<T: Float, M: Metric<T> + ?Sized> Metric<T> for Box<M> {
     }
     fn measure(&self, output: &Tensor<T>, targets: &Targets<T>) -> Result<Tally> {
         (**self).measure(output, targets)
+    }
+    fn output(&self) -> Option<&str> {
+        (**self).output()
     }
 }
 

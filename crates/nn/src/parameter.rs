@@ -7,17 +7,25 @@ use tensor::{Error, Float, Shape, Tensor};
 use crate::error::Result;
 use crate::initializers::Initializer;
 
-/// A named tensor of a layer: a weight that training changes.
+/// A named tensor of a layer.
 #[derive(Clone, Debug)]
 pub struct Parameter<T: Float = f32> {
     name: String,
     pub(crate) value: Tensor<T>,
+    pub(crate) trainable: bool,
 }
 
 impl<T: Float> Parameter<T> {
-    /// The name within the layer, Keras's where Keras has one: `"kernel"`, `"bias"`.
+    /// The name within the layer, Keras's where Keras has one: `"kernel"`, `"bias"`; a path in a
+    /// layer made of layers: `"conv1/kernel"`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether gradients change it, if its layer is not frozen. Others, such as moving statistics,
+    /// are set by the layer itself in training steps.
+    pub fn is_trainable(&self) -> bool {
+        self.trainable
     }
 
     /// The value.
@@ -49,6 +57,8 @@ impl<T: Float> Parameter<T> {
 pub struct Weights<T: Float = f32> {
     pub(crate) parameters: Vec<Parameter<T>>,
     values: Values<T>,
+    /// What stands before the names: the path of the part that is being built.
+    path: String,
 }
 
 /// Where the values of parameters come from.
@@ -57,6 +67,8 @@ enum Values<T: Float> {
     Drawn(Box<ChaCha8Rng>),
     /// They are those of a file, in order.
     Given(std::vec::IntoIter<Tensor<T>>),
+    /// There are none: only shapes are asked for.
+    None,
 }
 
 impl<T: Float> Weights<T> {
@@ -68,6 +80,7 @@ impl<T: Float> Weights<T> {
         Weights {
             parameters: Vec::new(),
             values: Values::Drawn(Box::new(generator)),
+            path: String::new(),
         }
     }
 
@@ -77,13 +90,23 @@ impl<T: Float> Weights<T> {
         Weights {
             parameters: Vec::new(),
             values: Values::Given(values.into_iter()),
+            path: String::new(),
+        }
+    }
+
+    /// No weights, where only the shapes of outputs are asked for.
+    pub(crate) fn without_values() -> Self {
+        Weights {
+            parameters: Vec::new(),
+            values: Values::None,
+            path: String::new(),
         }
     }
 
     /// The number of values given that no parameter took.
     pub(crate) fn left_over(&self) -> usize {
         match &self.values {
-            Values::Drawn(_) => 0,
+            Values::Drawn(_) | Values::None => 0,
             Values::Given(values) => values.len(),
         }
     }
@@ -98,9 +121,63 @@ impl<T: Float> Weights<T> {
         shape: impl Into<Shape>,
         initializer: &Initializer,
     ) -> Result<()> {
-        let shape = shape.into();
+        self.push(name, shape.into(), true, |shape, random| {
+            initializer.sample(shape, random)
+        })
+    }
+
+    /// Creates the next weight, one that no gradient changes: the layer sets it in training steps
+    /// by [`Context::set_state`](crate::Context::set_state).
+    ///
+    /// # Errors
+    /// Those of [`Weights::add`].
+    pub fn add_state(
+        &mut self,
+        name: &str,
+        shape: impl Into<Shape>,
+        initializer: &Initializer,
+    ) -> Result<()> {
+        self.push(name, shape.into(), false, |shape, random| {
+            initializer.sample(shape, random)
+        })
+    }
+
+    /// Creates the next weight with the value that it has in a model already.
+    pub(crate) fn add_parameter(&mut self, parameter: &Parameter<T>) -> Result<()> {
+        let shape = parameter.value.shape().clone();
+        self.push(&parameter.name, shape, parameter.trainable, |_, _| {
+            Ok(parameter.value.clone())
+        })
+    }
+
+    /// Lets `body` create the weights of a part, whose names then begin with `name` and a slash.
+    ///
+    /// # Errors
+    /// Those of `body`.
+    pub fn scope<R>(
+        &mut self,
+        name: &str,
+        body: impl FnOnce(&mut Self) -> Result<R>,
+    ) -> Result<R> {
+        let length = self.path.len();
+        self.path.push_str(name);
+        self.path.push('/');
+        let result = body(self);
+        self.path.truncate(length);
+        result
+    }
+
+    fn push(
+        &mut self,
+        name: &str,
+        shape: Shape,
+        trainable: bool,
+        draw: impl FnOnce(&Shape, &mut ChaCha8Rng) -> Result<Tensor<T>>,
+    ) -> Result<()> {
+        let name = format!("{}{name}", self.path);
         let value = match &mut self.values {
-            Values::Drawn(generator) => initializer.sample(&shape, generator)?,
+            Values::None => return Ok(()),
+            Values::Drawn(generator) => draw(&shape, generator)?,
             Values::Given(values) => match values.next() {
                 Some(value) if *value.shape() == shape => value,
                 Some(value) => {
@@ -119,8 +196,9 @@ impl<T: Float> Weights<T> {
             },
         };
         self.parameters.push(Parameter {
-            name: name.to_string(),
+            name,
             value,
+            trainable,
         });
         Ok(())
     }

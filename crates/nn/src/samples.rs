@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt::Display;
 use std::ops::{Div, Range};
+use std::sync::LazyLock;
 
 use tensor::{DType, Element, Error, Float, Shape, Tensor, vec_with_capacity};
 
@@ -21,8 +22,8 @@ pub(crate) fn slice(array: &Array, range: Range<usize>) -> Result<Array> {
     Ok(with_tensor!(array, x => x.slice_axis(0, range)?.into()))
 }
 
-/// The samples that go into a model, one a row of the first axis: an array, and a number that its
-/// elements are divided by when a batch is made.
+/// The samples that go into a model, one a row of the first axis: an array for each input of the
+/// model, and a number that its elements are divided by when a batch is made.
 ///
 /// Any array or tensor is one. Images in bytes stay bytes, a quarter of the memory:
 ///
@@ -38,43 +39,24 @@ pub(crate) fn slice(array: &Array, range: Range<usize>) -> Result<Array> {
 /// assert_eq!(model.predict(&x)?.to_vec(), [0.0, 0.25, 0.5, 0.99609375]);
 /// # Ok::<(), nn::Error>(())
 /// ```
+///
+/// A model with several inputs takes an array or vector of arrays: `model.fit([&a, &b], &y, …)`;
+/// those of several types, or divided, are put together by [`Inputs::join`].
 #[derive(Clone, Debug)]
 pub struct Inputs {
+    parts: Vec<Part>,
+}
+
+/// The samples of one input.
+#[derive(Clone, Debug)]
+struct Part {
     array: Array,
     divisor: f64,
 }
 
-impl Inputs {
-    /// The shape of the array, samples first.
-    pub fn shape(&self) -> &Shape {
-        self.array.shape()
-    }
-
-    /// The number of samples.
-    pub fn len(&self) -> usize {
-        count(&self.array)
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The shape of one sample.
-    pub fn sample_shape(&self) -> Shape {
-        Shape::from(self.shape().get(1..).unwrap_or(&[]))
-    }
-
-    /// The samples `range`, without copying.
-    pub(crate) fn slice(&self, range: Range<usize>) -> Result<Self> {
-        Ok(Inputs {
-            array: slice(&self.array, range)?,
-            divisor: self.divisor,
-        })
-    }
-
+impl Part {
     /// All samples as `T`, for `operation`.
-    pub(crate) fn to_tensor<T: Float>(&self, operation: &str) -> Result<Tensor<T>> {
+    fn to_tensor<T: Float>(&self, operation: &str) -> Result<Tensor<T>> {
         let values: Tensor<T> = self.array.to()?;
         let divisor = T::constant(self.divisor);
         if self.divisor == 1.0 {
@@ -87,8 +69,7 @@ impl Inputs {
         Ok(values.try_map(operation, move |x| x / divisor)?)
     }
 
-    /// Makes `batch` the samples that `rows` lists, as `T`; its memory is used again if it can be.
-    pub(crate) fn gather<T: Float>(&self, rows: &[usize], batch: &mut Tensor<T>) -> Result<()> {
+    fn gather<T: Float>(&self, rows: &[usize], batch: &mut Tensor<T>) -> Result<()> {
         if self.divisor == 1.0 {
             return gather_floats(&self.array, rows, batch);
         }
@@ -99,12 +80,122 @@ impl Inputs {
     }
 }
 
+impl Inputs {
+    /// The samples of a model with several inputs, in the order of the inputs.
+    ///
+    /// ```
+    /// use nn::prelude::*;
+    /// let pictures = Tensor::<u8>::zeros([10, 8, 8, 1])?;
+    /// let numbers = Tensor::<f32>::ones([10, 3])?;
+    /// let x = Inputs::join([Inputs::from(&pictures) / 255.0, Inputs::from(&numbers)]);
+    /// assert_eq!(x.len(), 10);
+    /// # Ok::<(), nn::Error>(())
+    /// ```
+    pub fn join(inputs: impl IntoIterator<Item = Inputs>) -> Self {
+        let parts = inputs.into_iter().flat_map(|inputs| inputs.parts);
+        Inputs {
+            parts: parts.collect(),
+        }
+    }
+
+    /// The shape of the (first) array, samples first.
+    pub fn shape(&self) -> &Shape {
+        static NONE: LazyLock<Shape> = LazyLock::new(Shape::default);
+        self.parts.first().map_or(&NONE, |part| part.array.shape())
+    }
+
+    /// The shapes of all arrays, samples first.
+    pub fn shapes(&self) -> Vec<&Shape> {
+        self.parts.iter().map(|part| part.array.shape()).collect()
+    }
+
+    /// The number of samples.
+    pub fn len(&self) -> usize {
+        self.parts.first().map_or(0, |part| count(&part.array))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shape of one sample of the (first) array.
+    pub fn sample_shape(&self) -> Shape {
+        Shape::from(self.shape().get(1..).unwrap_or(&[]))
+    }
+
+    /// The shape of one sample of each array.
+    pub(crate) fn sample_shapes(&self) -> Vec<Shape> {
+        let shapes = self.parts.iter().map(|part| part.array.shape());
+        shapes.map(|shape| Shape::from(shape.get(1..).unwrap_or(&[]))).collect()
+    }
+
+    /// The samples `range`, without copying.
+    pub(crate) fn slice(&self, range: Range<usize>) -> Result<Self> {
+        let parts = self.parts.iter().map(|part| {
+            Ok(Part {
+                array: slice(&part.array, range.clone())?,
+                divisor: part.divisor,
+            })
+        });
+        Ok(Inputs {
+            parts: parts.collect::<Result<_>>()?,
+        })
+    }
+
+    /// All samples as `T`, for each input of the model; for `operation`.
+    pub(crate) fn to_tensors<T: Float>(&self, operation: &str) -> Result<Vec<Tensor<T>>> {
+        let parts = self.parts.iter();
+        parts.map(|part| part.to_tensor(operation)).collect()
+    }
+
+    /// Makes `batch` the samples that `rows` lists, as `T`; its memory is used again if it can be.
+    pub(crate) fn gather<T: Float>(&self, rows: &[usize], batch: &mut Vec<Tensor<T>>) -> Result<()> {
+        fill(batch, self.parts.len(), || Ok(Tensor::zeros([0])?))?;
+        let parts = self.parts.iter().zip(batch);
+        parts.into_iter().try_for_each(|(part, batch)| part.gather(rows, batch))
+    }
+}
+
+/// Gives a list `count` elements.
+fn fill<X>(list: &mut Vec<X>, count: usize, make: impl Fn() -> Result<X>) -> Result<()> {
+    while list.len() < count {
+        list.push(make()?);
+    }
+    Ok(())
+}
+
 impl<A: Into<Array>> From<A> for Inputs {
     fn from(array: A) -> Self {
-        Inputs {
+        let part = Part {
             array: array.into(),
             divisor: 1.0,
-        }
+        };
+        Inputs { parts: vec![part] }
+    }
+}
+
+impl<A: Into<Array>, const N: usize> From<[A; N]> for Inputs {
+    /// One array for each input of the model.
+    fn from(arrays: [A; N]) -> Self {
+        Inputs::join(arrays.map(Inputs::from))
+    }
+}
+
+impl<A: Into<Array>> From<Vec<A>> for Inputs {
+    /// One array for each input of the model.
+    fn from(arrays: Vec<A>) -> Self {
+        Inputs::join(arrays.into_iter().map(Inputs::from))
+    }
+}
+
+impl<'a, A> From<&'a Vec<A>> for Inputs
+where
+    &'a A: Into<Array>,
+{
+    /// One array for each input of the model.
+    fn from(arrays: &'a Vec<A>) -> Self {
+        Inputs::join(arrays.iter().map(Inputs::from))
     }
 }
 
@@ -112,6 +203,102 @@ impl From<&Inputs> for Inputs {
     /// Another handle on the same memory.
     fn from(inputs: &Inputs) -> Self {
         inputs.clone()
+    }
+}
+
+/// What a model should answer, an array for each of its outputs, one row a sample.
+///
+/// Any array or tensor is one; a model with several outputs takes an array or vector of them, or
+/// what [`TargetArrays::join`] puts together of several types.
+#[derive(Clone, Debug)]
+pub struct TargetArrays {
+    arrays: Vec<Array>,
+}
+
+impl TargetArrays {
+    /// The targets of a model with several outputs, in the order of the outputs.
+    pub fn join(targets: impl IntoIterator<Item = TargetArrays>) -> Self {
+        let arrays = targets.into_iter().flat_map(|targets| targets.arrays);
+        TargetArrays {
+            arrays: arrays.collect(),
+        }
+    }
+
+    pub(crate) fn arrays(&self) -> &[Array] {
+        &self.arrays
+    }
+
+    /// The rows `range`, without copying.
+    pub(crate) fn slice(&self, range: Range<usize>) -> Result<Self> {
+        let arrays = self.arrays.iter().map(|array| slice(array, range.clone()));
+        Ok(TargetArrays {
+            arrays: arrays.collect::<Result<_>>()?,
+        })
+    }
+
+    /// The targets of each output.
+    pub(crate) fn targets<T: Float>(&self) -> Result<Vec<Targets<T>>> {
+        self.arrays.iter().map(Targets::new).collect()
+    }
+
+    /// Makes `batch` the targets that `rows` lists; their memory is used again if it can be.
+    pub(crate) fn gather<T: Float>(
+        &self,
+        rows: &[usize],
+        batch: &mut Vec<Targets<T>>,
+    ) -> Result<()> {
+        fill(batch, self.arrays.len(), || {
+            Ok(Targets::Values(Tensor::zeros([0])?))
+        })?;
+        let arrays = self.arrays.iter().zip(batch);
+        arrays
+            .into_iter()
+            .try_for_each(|(array, targets)| gather_targets(array, rows, targets))
+    }
+}
+
+impl<A: Into<Array>> From<A> for TargetArrays {
+    fn from(array: A) -> Self {
+        TargetArrays {
+            arrays: vec![array.into()],
+        }
+    }
+}
+
+impl<A: Into<Array>, const N: usize> From<[A; N]> for TargetArrays {
+    /// One array for each output of the model.
+    fn from(arrays: [A; N]) -> Self {
+        TargetArrays {
+            arrays: arrays.map(Into::into).into(),
+        }
+    }
+}
+
+impl<A: Into<Array>> From<Vec<A>> for TargetArrays {
+    /// One array for each output of the model.
+    fn from(arrays: Vec<A>) -> Self {
+        TargetArrays {
+            arrays: arrays.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl<'a, A> From<&'a Vec<A>> for TargetArrays
+where
+    &'a A: Into<Array>,
+{
+    /// One array for each output of the model.
+    fn from(arrays: &'a Vec<A>) -> Self {
+        TargetArrays {
+            arrays: arrays.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&TargetArrays> for TargetArrays {
+    /// Another handle on the same memory.
+    fn from(targets: &TargetArrays) -> Self {
+        targets.clone()
     }
 }
 
@@ -123,9 +310,12 @@ impl Div<f64> for Inputs {
         reason = "to divide twice is to divide by the product"
     )]
     fn div(self, divisor: f64) -> Inputs {
+        let divide = |part: Part| Part {
+            divisor: part.divisor * divisor,
+            ..part
+        };
         Inputs {
-            divisor: self.divisor * divisor,
-            ..self
+            parts: self.parts.into_iter().map(divide).collect(),
         }
     }
 }
@@ -147,7 +337,7 @@ impl Div<f64> for &Array {
 }
 
 /// Makes `targets` those that `rows` lists; their memory is used again if it can be.
-pub(crate) fn gather_targets<T: Float>(
+fn gather_targets<T: Float>(
     array: &Array,
     rows: &[usize],
     targets: &mut Targets<T>,

@@ -397,7 +397,7 @@ fn what_could_not_be_loaded_is_said_before_training() {
     // The note that `fit` prints does not keep it from training.
     let x = Tensor::<f32>::ones([4, 3]).unwrap();
     let y = Tensor::<f32>::ones([4, 2]).unwrap();
-    let keep = ModelCheckpoint::new("loss", |_: &Sequential| Ok(()));
+    let keep = ModelCheckpoint::new("loss", |_: &Model| Ok(()));
     let fit = Fit::new().epochs(1).verbosity(Verbosity::Lines);
     model.fit(&x, &y, fit.callback(keep)).unwrap();
 

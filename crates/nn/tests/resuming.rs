@@ -64,19 +64,19 @@ fn power_cut() -> nn::Result<()> {
 }
 
 impl<T: Float> Callback<T> for PowerCut {
-    fn train_begin(&mut self, _: &mut Sequential<T>) -> nn::Result<()> {
+    fn train_begin(&mut self, _: &mut Model<T>) -> nn::Result<()> {
         match self.0 {
             Stop::AtTheBeginning => power_cut(),
             _ => Ok(()),
         }
     }
-    fn epoch_begin(&mut self, epoch: usize, _: &mut Sequential<T>) -> nn::Result<()> {
+    fn epoch_begin(&mut self, epoch: usize, _: &mut Model<T>) -> nn::Result<()> {
         match self.0 == Stop::Before(epoch) {
             true => power_cut(),
             false => Ok(()),
         }
     }
-    fn epoch_end(&mut self, record: &EpochRecord, _: &mut Sequential<T>) -> nn::Result<Control> {
+    fn epoch_end(&mut self, record: &EpochRecord, _: &mut Model<T>) -> nn::Result<Control> {
         if self.0 == Stop::After(record.epoch) {
             power_cut()?;
         }
@@ -105,7 +105,7 @@ fn program<T: Float>(folder: &Path, stop: Stop) -> nn::Result<Outcome> {
     let (x, y) = pictures();
     let mut model = compiled::<T>(7);
     let best = folder.join("best.safetensors");
-    let keep = |model: &Sequential<T>| model.save(&best);
+    let keep = |model: &Model<T>| model.save(&best);
     let early = EarlyStopping::new("loss")
         .patience(100)
         .restore_best_weights();
@@ -343,7 +343,7 @@ fn a_value_that_was_nan_once_is_not_the_best_for_ever() {
         fn epoch_end(
             &mut self,
             record: &EpochRecord,
-            model: &mut Sequential,
+            model: &mut Model,
         ) -> nn::Result<Control> {
             let mut record = record.clone();
             record.values[0].1 = self.1[record.epoch];
@@ -352,7 +352,7 @@ fn a_value_that_was_nan_once_is_not_the_best_for_ever() {
     }
     let (x, y) = pictures();
     let mut kept = 0;
-    let keep = ModelCheckpoint::new("loss", |_: &Sequential| {
+    let keep = ModelCheckpoint::new("loss", |_: &Model| {
         kept += 1;
         Ok(())
     });

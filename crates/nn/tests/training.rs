@@ -310,13 +310,13 @@ fn early_stopping_waits_and_restores() {
     /// Reports a made-up validation loss by ending the epoch with weights that say so.
     struct Scripted<'a>(&'a mut EarlyStopping, &'a [f64], Vec<Vec<Tensor<f32>>>);
     impl Callback for Scripted<'_> {
-        fn train_begin(&mut self, model: &mut Sequential) -> nn::Result<()> {
+        fn train_begin(&mut self, model: &mut Model) -> nn::Result<()> {
             self.0.train_begin(model)
         }
         fn epoch_end(
             &mut self,
             record: &EpochRecord,
-            model: &mut Sequential,
+            model: &mut Model,
         ) -> nn::Result<Control> {
             let mut record = record.clone();
             record
@@ -325,7 +325,7 @@ fn early_stopping_waits_and_restores() {
             self.2.push(model.weights());
             self.0.epoch_end(&record, model)
         }
-        fn train_end(&mut self, model: &mut Sequential) -> nn::Result<()> {
+        fn train_end(&mut self, model: &mut Model) -> nn::Result<()> {
             self.0.train_end(model)
         }
     }
@@ -355,7 +355,7 @@ fn callbacks_schedule_log_and_keep_the_best() {
             if epoch == 2 { rate / 4.0 } else { rate }
         }))
         .callback(CsvLogger::new(&path))
-        .callback(ModelCheckpoint::new("loss", |model: &Sequential| {
+        .callback(ModelCheckpoint::new("loss", |model: &Model| {
             saved.push(model.weights());
             Ok(())
         }));

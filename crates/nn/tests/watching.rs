@@ -77,13 +77,13 @@ fn where_nobody_says_what_is_better_training_does_not_start() {
     let mut model = model(Mae("mae", None));
     let before = model.weights();
     let early = fit().callback(EarlyStopping::new("val_mae"));
-    let keep = ModelCheckpoint::new("val_mae", |_: &Sequential| Ok(()));
+    let keep = ModelCheckpoint::new("val_mae", |_: &Model| Ok(()));
     for fit in [early, fit().callback(keep)] {
         let error = model.fit(&x, &y, fit.validation_split(0.2)).unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
     assert_eq!(model.weights(), before);
-    let keep = ModelCheckpoint::new("mae", |_: &Sequential| Ok(())).higher_is_better(false);
+    let keep = ModelCheckpoint::new("mae", |_: &Model| Ok(())).higher_is_better(false);
     model.fit(&x, &y, fit().callback(keep)).unwrap();
 }
 

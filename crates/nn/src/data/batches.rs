@@ -10,18 +10,17 @@ use rand::seq::SliceRandom;
 use tensor::{Error, Float, Shape, Tensor, vec_with_capacity};
 
 use super::ahead::Worker;
-use super::array::Array;
 use super::augment::Augment;
 use super::rows::same_rows;
 use crate::error::Result;
-use crate::samples::{Inputs, Targets, gather_targets};
+use crate::samples::{Inputs, TargetArrays, Targets};
 
 /// Batches with fewer inputs than this are made when they are asked for: to hand one from thread
 /// to thread takes as long as making it.
 const SMALLEST_AHEAD: usize = 1 << 14;
 
 /// Inputs and targets, cut into batches: shuffled anew in every epoch, and converted to floats and
-/// scaled only as each batch is made. What [`Sequential::fit`](crate::Sequential::fit) trains on;
+/// scaled only as each batch is made. What [`Model::fit`](crate::Sequential::fit) trains on;
 /// also for training loops of one's own.
 ///
 /// ```
@@ -39,9 +38,9 @@ const SMALLEST_AHEAD: usize = 1 << 14;
 /// let mut ahead = batches.ahead::<f32>(0..3);
 /// let mut sizes = Vec::new();
 /// while let Some(batch) = ahead.next_batch()? {
-///     assert!(batch.inputs.iter().all(|x| x == 0.5));
+///     assert!(batch.inputs[0].iter().all(|x| x == 0.5));
 ///     model.train_on_batch(&batch.inputs, &batch.targets)?;
-///     sizes.push(batch.targets.len());
+///     sizes.push(batch.targets[0].len());
 /// }
 /// assert_eq!(sizes, [4, 4, 2, 4, 4, 2, 4, 4, 2]);
 /// # Ok::<(), nn::Error>(())
@@ -49,7 +48,7 @@ const SMALLEST_AHEAD: usize = 1 << 14;
 #[derive(Clone, Debug)]
 pub struct Batches {
     inputs: Inputs,
-    targets: Array,
+    targets: TargetArrays,
     batch_size: usize,
     seed: Option<u64>,
 }
@@ -61,7 +60,7 @@ impl Batches {
     /// If the numbers of rows differ, there are none, or `batch_size` is 0.
     pub fn new(
         inputs: impl Into<Inputs>,
-        targets: impl Into<Array>,
+        targets: impl Into<TargetArrays>,
         batch_size: usize,
     ) -> Result<Self> {
         Self::for_operation("batches", inputs.into(), targets.into(), batch_size)
@@ -71,10 +70,15 @@ impl Batches {
     pub(crate) fn for_operation(
         operation: &str,
         inputs: Inputs,
-        targets: Array,
+        targets: TargetArrays,
         batch_size: usize,
     ) -> Result<Self> {
-        let count = same_rows(operation, inputs.shape(), targets.shape())?;
+        let count = inputs.len();
+        for x in inputs.shapes() {
+            for y in targets.arrays() {
+                same_rows(operation, x, y.shape())?;
+            }
+        }
         if count == 0 {
             return Err(Error::value(operation, "there are no samples")
                 .with("x", inputs.shape())
@@ -135,7 +139,7 @@ impl Batches {
     /// let mut ahead = batches.ahead_augmented::<f32>(0..1, 1, RandomFlip::horizontal());
     /// let batch = ahead.next_batch()?.unwrap();
     /// let (some, others) = ([0.0, 1.0], [1.0, 0.0]);
-    /// let images = batch.inputs.to_vec();
+    /// let images = batch.inputs[0].to_vec();
     /// assert!(images.chunks(2).any(|image| image == some));
     /// assert!(images.chunks(2).any(|image| image == others));
     /// # Ok::<(), nn::Error>(())
@@ -165,7 +169,9 @@ impl Batches {
             augmentation: augmentation.clone(),
         };
         let rows = self.batch_size.min(self.rows());
-        let row_len: usize = self.inputs.sample_shape().iter().product();
+        let row_len: usize = (self.inputs.sample_shapes().iter())
+            .map(|shape| shape.elements())
+            .fold(0, usize::saturating_add);
         let mut source = Source::Here(Box::new(maker()));
         if rows.saturating_mul(row_len) >= SMALLEST_AHEAD {
             let mut maker = maker();
@@ -200,10 +206,10 @@ impl Batches {
 /// Some rows of a data set.
 #[derive(Clone, Debug)]
 pub struct Batch<T: Float> {
-    /// The inputs, converted and scaled.
-    pub inputs: Tensor<T>,
-    /// What the model should answer.
-    pub targets: Targets<T>,
+    /// The inputs, converted and scaled, one tensor for each input of the model.
+    pub inputs: Vec<Tensor<T>>,
+    /// What the model should answer, for each of its outputs.
+    pub targets: Vec<Targets<T>>,
 }
 
 /// Batches in order, made ahead of their use; see [`Batches::ahead`].
@@ -306,7 +312,8 @@ impl<T: Float> Maker<T> {
         self.done = end;
         let mut made = Self::gather(batches, rows, used);
         if let (Ok(batch), Some(augmentation)) = (&mut made, &self.augmentation) {
-            augmentation.apply(self.epoch, rows, &mut batch.inputs);
+            let inputs = batch.inputs.iter_mut();
+            inputs.for_each(|inputs| augmentation.apply(self.epoch, rows, inputs));
         }
         if made.is_err() {
             (self.epochs, self.done) = (0..0, self.order.len());
@@ -318,18 +325,19 @@ impl<T: Float> Maker<T> {
         let mut batch = match used {
             Some(batch) => batch,
             None => Batch {
-                inputs: Tensor::zeros([0])?,
-                targets: Targets::Values(Tensor::zeros([0])?),
+                inputs: Vec::new(),
+                targets: Vec::new(),
             },
         };
         batches.inputs.gather(rows, &mut batch.inputs)?;
-        gather_targets(&batches.targets, rows, &mut batch.targets)?;
+        batches.targets.gather(rows, &mut batch.targets)?;
         Ok(batch)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::data::Array;
     use rand::RngExt;
     use tensor::Generator;
 
@@ -346,13 +354,13 @@ mod tests {
     fn rows_of(mut ahead: Ahead<f32>) -> Vec<i64> {
         let mut rows = Vec::new();
         while let Some(batch) = ahead.next_batch().unwrap() {
-            let Targets::Labels(labels) = &batch.targets else {
+            let Targets::Labels(labels) = &batch.targets[0] else {
                 panic!("whole numbers are labels");
             };
             for (place, row) in labels.iter().enumerate() {
-                for column in [0, batch.inputs.shape()[1] - 1] {
+                for column in [0, batch.inputs[0].shape()[1] - 1] {
                     let expected = f32::from((10 * row + column as i64) as u8) / 2.0;
-                    assert_eq!(batch.inputs[[place, column]], expected);
+                    assert_eq!(batch.inputs[0][[place, column]], expected);
                 }
                 rows.push(row);
             }
@@ -394,11 +402,11 @@ mod tests {
             let mut ahead = batches.ahead_augmented::<f32>(epoch..epoch + 1, seed, noise);
             let mut added = vec![0.0; batches.rows()];
             while let Some(batch) = ahead.next_batch().unwrap() {
-                let Targets::Labels(labels) = &batch.targets else {
+                let Targets::Labels(labels) = &batch.targets[0] else {
                     panic!("whole numbers are labels");
                 };
                 for (place, row) in labels.iter().enumerate() {
-                    added[row as usize] = batch.inputs[[place, 0]] - (10 * row) as f32 / 2.0;
+                    added[row as usize] = batch.inputs[0][[place, 0]] - (10 * row) as f32 / 2.0;
                 }
             }
             added
@@ -429,8 +437,8 @@ mod tests {
         let mut ahead = batches.ahead::<f64>(9..10);
         ahead.next_batch().unwrap();
         let last = ahead.next_batch().unwrap().unwrap();
-        assert_eq!(last.inputs.to_vec(), [2.0, 5.0]);
-        let Targets::Values(targets) = &last.targets else {
+        assert_eq!(last.inputs[0].to_vec(), [2.0, 5.0]);
+        let Targets::Values(targets) = &last.targets[0] else {
             panic!("floats are values");
         };
         assert_eq!(targets.to_vec(), [2.0, 5.0]);
@@ -440,10 +448,10 @@ mod tests {
     fn a_batch_that_is_kept_keeps_its_values_and_others_share_four_places() {
         let batches = numbered(64, SMALLEST_AHEAD, 1);
         let mut ahead = batches.ahead::<f32>(0..1);
-        let kept = ahead.next_batch().unwrap().unwrap().inputs.clone();
+        let kept = ahead.next_batch().unwrap().unwrap().inputs[0].clone();
         let mut places = std::collections::HashSet::new();
         while let Some(batch) = ahead.next_batch().unwrap() {
-            places.insert(batch.inputs.as_slice().unwrap().as_ptr());
+            places.insert(batch.inputs[0].as_slice().unwrap().as_ptr());
         }
         assert!(places.len() <= 5, "{} places", places.len());
         assert_eq!((kept[[0, 0]], kept[[0, 3]]), (0.0, 1.5));

@@ -11,10 +11,10 @@ use crate::error::{FileError, Result};
 use crate::layers;
 use crate::losses::{self, Loss};
 use crate::metrics::{self, Metric};
-use crate::model::Sequential;
+use crate::model::{Model, Sequential};
 use crate::optimizers::{self, Optimizer, OptimizerState, RmsProp};
 
-/// What [`Sequential::save_with`] puts into a file.
+/// What [`Model::save_with`] puts into a file.
 ///
 /// ```
 /// use nn::files::SaveOptions;
@@ -148,7 +148,7 @@ impl Sequential {
         LoadOptions::new().load(path)
     }
 
-    /// Reads what [`Sequential::save_checkpoint`] wrote: the model, and the epoch to go on with.
+    /// Reads what [`Model::save_checkpoint`] wrote: the model, and the epoch to go on with.
     ///
     /// # Errors
     /// If the file cannot be read, is damaged, or is no checkpoint of this precision.
@@ -181,10 +181,10 @@ pub(super) fn format_of(path: &Path) -> Result<Format, FileError> {
     }
 }
 
-impl<T: Float> Sequential<T> {
+impl<T: Float> Model<T> {
     /// Writes the model to `path`, whole or not at all: `.h5` is Keras's legacy whole-model
     /// format, which `keras.models.load_model` opens; `.safetensors` is a
-    /// [checkpoint](Sequential::save_checkpoint).
+    /// [checkpoint](Model::save_checkpoint).
     ///
     /// ```
     /// use nn::prelude::*;
@@ -209,7 +209,7 @@ impl<T: Float> Sequential<T> {
         self.save_with(path, SaveOptions::new())
     }
 
-    /// Says whether what [`Sequential::save`] would write to `path` could be loaded again, writing
+    /// Says whether what [`Model::save`] would write to `path` could be loaded again, writing
     /// nothing: to be asked before a long training. `fit` asks it by itself where a callback
     /// [saves the model](crate::training::Callback::saves_model), and prints a note.
     ///
@@ -295,10 +295,10 @@ impl<T: Float> Sequential<T> {
         Ok(())
     }
 
-    /// [`Sequential::save`] with a choice of what an `.h5` holds.
+    /// [`Model::save`] with a choice of what an `.h5` holds.
     ///
     /// # Errors
-    /// Those of [`Sequential::save`].
+    /// Those of [`Model::save`].
     pub fn save_with(&self, path: impl AsRef<Path>, options: SaveOptions) -> Result<()> {
         let path = path.as_ref();
         match format_of(path)? {
@@ -398,6 +398,13 @@ impl<T: Float> Sequential<T> {
     /// The model as files hold it.
     pub(super) fn to_saved(&self, operation: &str) -> Result<SavedModel<T>> {
         self.require_whole(operation)?;
+        if !self.is_plain_chain() {
+            let message = "models with branches, merges, shared layers or models inside cannot be \
+                           saved";
+            return Err(Error::unsupported(operation, message)
+                .fix("keep the tensors of `weights()`, and `set_weights` in the same model built in code")
+                .into());
+        }
         if self.input_shape().is_none() {
             return Err(Error::value(operation, "the model has no weights yet")
                 .fix("give the first layer an `input_shape(…)`, or `fit` the model first")
@@ -497,7 +504,7 @@ fn add_layer<T: Float>(
     model.add_with_weights(layer, weights.collect(), set_aside)
 }
 
-fn compile<T: Float>(model: &mut Sequential<T>, training: SavedTraining) -> Result<()> {
+fn compile<T: Float>(model: &mut Model<T>, training: SavedTraining) -> Result<()> {
     let loss: Box<dyn Loss<T>> = losses::from_config(&training.loss.class, &training.loss.config)?;
     let optimizer: Box<dyn Optimizer<T>> = match training.optimizer {
         Some(optimizer) => optimizers::from_config(&optimizer.class, &optimizer.config)?,
@@ -511,9 +518,9 @@ fn compile<T: Float>(model: &mut Sequential<T>, training: SavedTraining) -> Resu
 
 /// Hands the optimizer what it remembered, if that is of this optimizer and this model; says
 /// whether it is.
-pub(crate) fn restore_optimizer<T: Float>(model: &mut Sequential<T>, state: SavedState<T>) -> bool {
+pub(crate) fn restore_optimizer<T: Float>(model: &mut Model<T>, state: SavedState<T>) -> bool {
     let shapes: Vec<_> = model
-        .parameters()
+        .trainable_parameters()
         .map(|p| p.value().shape().clone())
         .collect();
     let Some(compiled) = model.compiled_mut() else {

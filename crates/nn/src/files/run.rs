@@ -9,7 +9,7 @@ use super::model::{Format, format_of, read_checkpoint, write_checkpoint};
 use super::saved::{SavedModel, SavedObject, SavedTraining};
 use crate::config::Config;
 use crate::error::{FileError, Result};
-use crate::model::Sequential;
+use crate::model::Model;
 use crate::training::{CallbackState, History};
 
 /// The setting that the training itself may change.
@@ -32,8 +32,8 @@ pub struct SavedRun<T: Float = f32> {
     pub callbacks: Vec<CallbackState<T>>,
 }
 
-impl<T: Float> Sequential<T> {
-    /// [`Sequential::save_checkpoint`] with the training that goes on.
+impl<T: Float> Model<T> {
+    /// [`Model::save_checkpoint`] with the training that goes on.
     pub(crate) fn save_run(&self, path: &Path, epoch: usize, run: SavedRun<T>) -> Result<()> {
         match format_of(path)? {
             Format::Checkpoint => {

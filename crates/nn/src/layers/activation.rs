@@ -6,7 +6,7 @@ use tensor::{Float, Shape};
 
 use crate::config::{Config, ConfigReader, config, nested_object};
 use crate::error::Result;
-use crate::layer::{ActivationRole, Context, Identity, Layer, LayerOptions};
+use crate::layer::{Context, Identity, Layer, LayerOptions};
 use crate::layers::identity_from;
 use crate::parameter::Weights;
 
@@ -318,10 +318,6 @@ impl<T: Float> Layer<T> for Activation {
 
     fn identity(&self) -> Identity {
         self.identity.clone()
-    }
-
-    fn activation(&self) -> ActivationRole {
-        ActivationRole::Alone(self.function.clone())
     }
 
     fn label(&self) -> String {

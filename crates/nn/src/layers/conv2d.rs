@@ -2,12 +2,12 @@
 
 use autograd::Var;
 use serde_json::{Value, json};
-use tensor::{Conv2dOptions, ConvAlgorithm, Error, Float, Padding, Shape};
+use tensor::{Conv2dOptions, ConvAlgorithm, Error, Float, Padding, Pool2dOptions, Shape};
 
 use crate::config::{Config, ConfigReader, config};
 use crate::error::Result;
 use crate::initializers::Initializer;
-use crate::layer::{ActivationRole, Context, Identity, Layer, LayerOptions, Reach};
+use crate::layer::{Context, Identity, Layer, LayerOptions, Reach};
 use crate::layers::{
     ActivationFunction, UNSUPPORTED, expect_no_regularizers, identity_from, image_sizes,
     padding_from, padding_to_value, times, with_order,
@@ -174,6 +174,41 @@ impl Conv2d {
         })
     }
 
+    pub(crate) fn activation_function(&self) -> &ActivationFunction {
+        &self.activation
+    }
+
+    pub(crate) fn has_bias(&self) -> bool {
+        self.use_bias
+    }
+
+    /// The convolution, then this activation and max pooling: all in one kernel where there is a
+    /// bias and the activation is a rectifier.
+    pub(crate) fn forward_fused<T: Float>(
+        &self,
+        x: &Var<T>,
+        weights: &[Var<T>],
+        activation: &ActivationFunction,
+        pooling: Option<&Pool2dOptions>,
+    ) -> Result<Var<T>> {
+        let (filters, options) = (&weights[0], self.options());
+        let y = match (weights.get(1), activation) {
+            (Some(bias), ActivationFunction::Relu) => {
+                return Ok(match pooling {
+                    Some(pool) => x.conv2d_bias_relu_max_pool2d(filters, bias, &options, pool)?,
+                    None => x.conv2d_bias(filters, bias, true, &options)?,
+                });
+            }
+            (Some(bias), _) => x.conv2d_bias(filters, bias, false, &options)?,
+            (None, _) => x.conv2d(filters, &options)?,
+        };
+        let y = activation.apply(&y)?;
+        match pooling {
+            Some(pool) => Ok(y.max_pool2d(pool)?),
+            None => Ok(y),
+        }
+    }
+
     fn options(&self) -> Conv2dOptions {
         Conv2dOptions::new()
             .stride(self.stride)
@@ -229,23 +264,8 @@ impl<T: Float> Layer<T> for Conv2d {
         Ok(Shape::from(&output[1..]))
     }
 
-    fn forward(&self, x: &Var<T>, weights: &[Var<T>], context: &Context) -> Result<Var<T>> {
-        let (filters, options) = (&weights[0], self.options());
-        let y = match (weights.get(1), context.activation()) {
-            (Some(bias), ActivationFunction::Relu) => {
-                return Ok(match context.pooling() {
-                    Some(pool) => x.conv2d_bias_relu_max_pool2d(filters, bias, &options, pool)?,
-                    None => x.conv2d_bias(filters, bias, true, &options)?,
-                });
-            }
-            (Some(bias), _) => x.conv2d_bias(filters, bias, false, &options)?,
-            (None, _) => x.conv2d(filters, &options)?,
-        };
-        context.activation().apply(&y)
-    }
-
-    fn takes_pooling(&self, activation: &ActivationFunction) -> bool {
-        self.use_bias && *activation == ActivationFunction::Relu
+    fn forward(&self, x: &Var<T>, weights: &[Var<T>], _: &Context) -> Result<Var<T>> {
+        self.forward_fused(x, weights, &self.activation, None)
     }
 
     fn set_conv_algorithm(&mut self, algorithm: ConvAlgorithm) {
@@ -272,10 +292,6 @@ impl<T: Float> Layer<T> for Conv2d {
 
     fn identity(&self) -> Identity {
         self.identity.clone()
-    }
-
-    fn activation(&self) -> ActivationRole {
-        ActivationRole::AtEnd(self.activation.clone())
     }
 
     fn reach(&self) -> Reach {

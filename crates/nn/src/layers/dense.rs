@@ -7,7 +7,7 @@ use tensor::{Error, Float, Shape};
 use crate::config::{Config, ConfigReader, config};
 use crate::error::Result;
 use crate::initializers::Initializer;
-use crate::layer::{ActivationRole, Context, Identity, Layer, LayerOptions, Reach};
+use crate::layer::{Context, Identity, Layer, LayerOptions, Reach};
 use crate::layers::{ActivationFunction, UNSUPPORTED, expect_no_regularizers, identity_from};
 use crate::parameter::Weights;
 
@@ -97,6 +97,28 @@ impl Dense {
             )?,
         })
     }
+
+    pub(crate) fn activation_function(&self) -> &ActivationFunction {
+        &self.activation
+    }
+
+    /// The product, then this activation: in one kernel where there is a bias and it is a
+    /// rectifier.
+    pub(crate) fn forward_fused<T: Float>(
+        &self,
+        x: &Var<T>,
+        weights: &[Var<T>],
+        activation: &ActivationFunction,
+    ) -> Result<Var<T>> {
+        let y = match (weights.get(1), activation) {
+            (Some(bias), ActivationFunction::Relu) => {
+                return Ok(x.matmul_bias(&weights[0], bias, true)?);
+            }
+            (Some(bias), _) => x.matmul_bias(&weights[0], bias, false)?,
+            (None, _) => x.matmul(&weights[0])?,
+        };
+        activation.apply(&y)
+    }
 }
 
 impl LayerOptions for Dense {
@@ -129,15 +151,8 @@ impl<T: Float> Layer<T> for Dense {
         Ok(output)
     }
 
-    fn forward(&self, x: &Var<T>, weights: &[Var<T>], context: &Context) -> Result<Var<T>> {
-        let y = match (weights.get(1), context.activation()) {
-            (Some(bias), ActivationFunction::Relu) => {
-                return Ok(x.matmul_bias(&weights[0], bias, true)?);
-            }
-            (Some(bias), _) => x.matmul_bias(&weights[0], bias, false)?,
-            (None, _) => x.matmul(&weights[0])?,
-        };
-        context.activation().apply(&y)
+    fn forward(&self, x: &Var<T>, weights: &[Var<T>], _: &Context) -> Result<Var<T>> {
+        self.forward_fused(x, weights, &self.activation)
     }
 
     fn config(&self) -> Config {
@@ -154,10 +169,6 @@ impl<T: Float> Layer<T> for Dense {
 
     fn identity(&self) -> Identity {
         self.identity.clone()
-    }
-
-    fn activation(&self) -> ActivationRole {
-        ActivationRole::AtEnd(self.activation.clone())
     }
 
     fn reach(&self) -> Reach {

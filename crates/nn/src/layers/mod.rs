@@ -5,6 +5,7 @@ mod conv2d;
 mod dense;
 mod dropout;
 mod flatten;
+mod merge;
 mod pool2d;
 mod rescaling;
 
@@ -19,6 +20,9 @@ pub use conv2d::Conv2d;
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub use flatten::Flatten;
+pub use merge::{
+    Add, Average, Concatenate, Maximum, Merge, MergeOperation, Minimum, Multiply, Subtract, operations,
+};
 pub use pool2d::{AvgPool2d, MaxPool2d};
 pub use rescaling::Rescaling;
 
@@ -60,6 +64,13 @@ fn from_reader<T: Float>(reader: &ConfigReader<'_>) -> Result<Box<dyn Layer<T>>>
         "Flatten" => Box::new(Flatten::from_config(reader)?),
         "Dropout" => Box::new(Dropout::from_config(reader)?),
         "Rescaling" => Box::new(Rescaling::from_config(reader)?),
+        "Add" => Box::new(Add::from_config(reader)?),
+        "Subtract" => Box::new(Subtract::from_config(reader)?),
+        "Multiply" => Box::new(Multiply::from_config(reader)?),
+        "Average" => Box::new(Average::from_config(reader)?),
+        "Maximum" => Box::new(Maximum::from_config(reader)?),
+        "Minimum" => Box::new(Minimum::from_config(reader)?),
+        "Concatenate" => Box::new(Concatenate::from_config(reader)?),
         "Activation" | "ReLU" | "Softmax" | "ELU" | "LeakyReLU" => {
             Box::new(Activation::from_config(reader)?)
         }
@@ -85,7 +96,11 @@ fn identity_from(reader: &ConfigReader<'_>) -> Result<crate::Identity> {
         Some(_) => Some(shape_after_batch(reader, "batch_input_shape")?),
         None => None,
     };
-    Ok(crate::Identity { name, input_shape })
+    Ok(crate::Identity {
+        name,
+        input_shape,
+        trainable: reader.flag_or("trainable", true)?,
+    })
 }
 
 /// The shape under `key`, which starts with the (unknown) batch size, without that.

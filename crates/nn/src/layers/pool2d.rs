@@ -127,6 +127,12 @@ impl MaxPool2d {
     }
 }
 
+impl MaxPool2d {
+    pub(crate) fn options(&self) -> Pool2dOptions {
+        self.0.options()
+    }
+}
+
 impl AvgPool2d {
     /// Windows of this height and width, side by side, no padding.
     pub fn new(window: [usize; 2]) -> Self {
@@ -177,9 +183,6 @@ impl<T: Float> Layer<T> for MaxPool2d {
     }
     fn forward(&self, x: &Var<T>, _: &[Var<T>], _: &Context) -> Result<Var<T>> {
         Ok(x.max_pool2d(&self.0.options())?)
-    }
-    fn pooling(&self) -> Option<Pool2dOptions> {
-        Some(self.0.options())
     }
     fn config(&self) -> Config {
         self.0.config()

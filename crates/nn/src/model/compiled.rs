@@ -6,27 +6,48 @@ use std::sync::Arc;
 
 use tensor::{Error, Float, Tensor};
 
-use super::Sequential;
+use super::Model;
+use super::train::BatchLosses;
 use crate::error::Result;
 use crate::losses::Loss;
 use crate::metrics::{Metric, Tally};
 use crate::optimizers::{Optimizer, OptimizerState};
 use crate::samples::Targets;
 
-/// Loss, optimizer with its state, and metrics of a model; see [`Sequential::compile`].
+/// Loss, optimizer with its state, and metrics of a model; see [`Model::compile`].
 pub struct Compiled<T: Float = f32> {
-    pub(super) loss: Box<dyn Loss<T>>,
+    losses: Losses<T>,
     pub(super) optimizer: Box<dyn Optimizer<T>>,
     pub(super) metrics: Vec<Box<dyn Metric<T>>>,
-    /// `"loss"` and the names of the metrics.
+    /// Of each metric, the numbers of the outputs that it looks at.
+    measured: Vec<Vec<usize>>,
+    /// `"loss"`, the names of the outputs' losses if there are several, and those of the metrics.
     score_names: Arc<[String]>,
     pub(super) state: OptimizerState<T>,
 }
 
 impl<T: Float> Compiled<T> {
-    /// The loss.
+    /// The loss of the (first) output.
     pub fn loss(&self) -> &dyn Loss<T> {
-        &*self.loss
+        &*self.losses.first.0
+    }
+
+    /// The losses, one for each output.
+    pub fn losses(&self) -> impl Iterator<Item = &dyn Loss<T>> {
+        self.losses.iter().map(|(loss, _)| &**loss)
+    }
+
+    /// What the losses are multiplied by before they are added up.
+    pub fn loss_weights(&self) -> Vec<f64> {
+        self.losses.iter().map(|(_, weight)| *weight).collect()
+    }
+
+    /// The loss of output `number`, and its weight.
+    pub(super) fn weighted_loss(&self, number: usize) -> Result<(&dyn Loss<T>, f64)> {
+        match self.losses.iter().nth(number) {
+            Some((loss, weight)) => Ok((&**loss, *weight)),
+            None => Err(Error::value("fit", "an output has no loss").into()),
+        }
     }
 
     /// The optimizer's settings.
@@ -55,7 +76,75 @@ impl<T: Float> Compiled<T> {
     }
 }
 
-/// Loss and metrics, averaged over samples; see [`Sequential::evaluate`].
+/// A loss for each output of a model, and what they are multiplied by before they are added up.
+///
+/// ```
+/// use nn::prelude::*;
+/// let x = Input::new(&[8]);
+/// let (digit, size) = (Dense::new(10).apply(&x)?, Dense::new(1).apply(&x)?);
+/// let mut model = Model::new(&x, [&digit, &size])?;
+/// let losses = Losses::new(SparseCategoricalCrossentropy::new().from_logits(true))
+///     .and(MeanSquaredError::new())
+///     .weights([1.0, 0.1])?;
+/// model.compile_many(losses, Adam::default(), None::<Accuracy>)?;
+/// let x = Tensor::<f32>::ones([4, 8])?;
+/// let y = TargetArrays::join([
+///     Tensor::<i64>::zeros([4])?.into(),
+///     Tensor::<f32>::zeros([4, 1])?.into(),
+/// ]);
+/// let scores = model.train_on_batch(&x, &y)?;
+/// let each = [scores["dense_loss"], scores["dense_1_loss"]];
+/// assert!((scores.loss() - (each[0] + 0.1 * each[1])).abs() < 1e-6);
+/// # Ok::<(), nn::Error>(())
+/// ```
+pub struct Losses<T: Float = f32> {
+    first: (Box<dyn Loss<T>>, f64),
+    others: Vec<(Box<dyn Loss<T>>, f64)>,
+}
+
+impl<T: Float> Losses<T> {
+    /// The loss of the first output, with weight 1.
+    pub fn new(loss: impl Loss<T> + 'static) -> Self {
+        Losses {
+            first: (Box::new(loss), 1.0),
+            others: Vec::new(),
+        }
+    }
+
+    /// Adds the loss of the next output, with weight 1.
+    #[must_use]
+    pub fn and(mut self, loss: impl Loss<T> + 'static) -> Self {
+        self.others.push((Box::new(loss), 1.0));
+        self
+    }
+
+    /// Sets what the losses are multiplied by, in the order of the outputs.
+    ///
+    /// # Errors
+    /// If there are more or fewer than losses, or one is not finite.
+    pub fn weights(mut self, weights: impl IntoIterator<Item = f64>) -> Result<Self> {
+        let weights: Vec<f64> = weights.into_iter().collect();
+        let count = 1 + self.others.len();
+        if weights.len() != count || !weights.iter().all(|weight| weight.is_finite()) {
+            return Err(Error::value("losses", "the weights do not fit the losses")
+                .with("losses", count)
+                .with("weights", format!("{weights:?}"))
+                .fix("give a finite number for each loss")
+                .into());
+        }
+        let all = std::iter::once(&mut self.first).chain(&mut self.others);
+        for ((_, own), weight) in all.zip(weights) {
+            *own = weight;
+        }
+        Ok(self)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &(Box<dyn Loss<T>>, f64)> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+}
+
+/// Loss and metrics, averaged over samples; see [`Model::evaluate`].
 ///
 /// Indexed by position as Keras's list (`scores[0]` is the loss), or by name.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,16 +206,14 @@ impl fmt::Display for Scores {
 /// Loss and metrics added up over batches.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Running {
-    loss: Tally,
-    metrics: Vec<Tally>,
+    /// In the order of the scores.
+    tallies: Vec<Tally>,
 }
 
 impl Running {
     pub(crate) fn scores<T: Float>(&self, compiled: &Compiled<T>) -> Scores {
         let count = compiled.score_names.len();
-        let mut values = Vec::with_capacity(count);
-        values.push(self.loss.mean());
-        values.extend(self.metrics.iter().map(Tally::mean));
+        let mut values: Vec<f64> = self.tallies.iter().map(Tally::mean).collect();
         values.resize(count, f64::NAN);
         Scores {
             names: compiled.score_names.clone(),
@@ -134,19 +221,35 @@ impl Running {
         }
     }
 
+    /// Adds the losses of a batch of `count` samples, and what the metrics say of it.
     pub(super) fn add<T: Float>(
         &mut self,
-        loss: f64,
+        compiled: &Compiled<T>,
+        losses: &BatchLosses<T>,
         count: usize,
-        output: &Tensor<T>,
-        targets: &Targets<T>,
-        metrics: &[Box<dyn Metric<T>>],
+        outputs: &[Tensor<T>],
+        targets: &[Targets<T>],
     ) -> Result<()> {
-        let sum = loss * count as f64;
-        self.loss.add(Tally { sum, count });
-        self.metrics.resize(metrics.len(), Tally::default());
-        for (tally, metric) in self.metrics.iter_mut().zip(metrics) {
-            tally.add(metric.measure(output, targets)?);
+        self.tallies
+            .resize(compiled.score_names.len(), Tally::default());
+        let mut tallies = self.tallies.iter_mut();
+        let mut add = |tally: Tally| {
+            if let Some(own) = tallies.next() {
+                own.add(tally);
+            }
+        };
+        let mut values = vec![&losses.total];
+        if losses.each.len() > 1 {
+            values.extend(&losses.each);
+        }
+        for value in values {
+            let sum = value.item()?.to_f64() * count as f64;
+            add(Tally { sum, count });
+        }
+        for (metric, outputs_of) in compiled.metrics.iter().zip(&compiled.measured) {
+            for &output in outputs_of {
+                add(metric.measure(&outputs[output], &targets[output])?);
+            }
         }
         Ok(())
     }
@@ -156,7 +259,7 @@ fn boxed<T: Float, M: Metric<T> + 'static>(metric: M) -> Box<dyn Metric<T>> {
     Box::new(metric)
 }
 
-impl<T: Float> Sequential<T> {
+impl<T: Float> Model<T> {
     /// Sets what training minimises, how, and what is reported besides. Weights are kept; what an
     /// earlier optimizer remembered is not.
     ///
@@ -164,28 +267,79 @@ impl<T: Float> Sequential<T> {
     /// several, or `None::<Accuracy>`.
     ///
     /// # Errors
-    /// If the input shape is known and a layer cannot take what the layers before it give, the
-    /// optimizer has a setting that it [cannot use](Optimizer::check), such as a negative learning
-    /// rate, or the model was loaded to predict and its training needs what this crate does not
-    /// have.
+    /// If the input shape is known and a layer cannot take what the layers before it give, or the
+    /// model has several outputs: [`Model::compile_many`] takes a loss for each; if the optimizer has
+    /// a setting that it [cannot use](Optimizer::check), such as a negative learning rate, or the
+    /// model was loaded to predict and its training needs what this crate does not have.
     pub fn compile<M: Metric<T> + 'static>(
         &mut self,
         loss: impl Loss<T> + 'static,
         optimizer: impl Optimizer<T> + 'static,
         metrics: impl IntoIterator<Item = M>,
     ) -> Result<()> {
+        self.compile_many(Losses::new(loss), optimizer, metrics)
+    }
+
+    /// [`Model::compile`] for a model with several outputs, each with a loss. A metric looks at
+    /// every output, or at the one that [`OfOutput`](crate::metrics::OfOutput) names.
+    ///
+    /// # Errors
+    /// Those of [`Model::compile`], and if there are more or fewer losses than outputs, or a metric
+    /// is of an output that there is not.
+    pub fn compile_many<M: Metric<T> + 'static>(
+        &mut self,
+        losses: Losses<T>,
+        optimizer: impl Optimizer<T> + 'static,
+        metrics: impl IntoIterator<Item = M>,
+    ) -> Result<()> {
         self.require_trainable()?;
-        if self.input_shape.is_some() {
+        if self.graph.knows_inputs() {
             self.build()?;
         }
         optimizer.check()?;
         let metrics: Vec<_> = metrics.into_iter().map(boxed).collect();
-        let names = metrics.iter().map(|metric| metric.name().to_string());
+        let outputs = self.output_names();
+        let (count, given) = (outputs.len(), losses.iter().count());
+        if given != count {
+            let message = format!("the model gives {count} outputs, {given} losses are given");
+            return Err(Error::value("compile", message)
+                .with("outputs", outputs.join(", "))
+                .fix("give one for each: `compile_many(Losses::new(first).and(second), …)`")
+                .into());
+        }
+        let mut score_names = vec!["loss".to_string()];
+        if count > 1 {
+            score_names.extend(outputs.iter().map(|output| format!("{output}_loss")));
+        }
+        let mut measured = Vec::with_capacity(metrics.len());
+        for metric in &metrics {
+            let chosen: Vec<usize> = match metric.output() {
+                None => (0..count).collect(),
+                Some(name) => {
+                    let place = outputs.iter().position(|output| *output == name);
+                    Vec::from_iter(place)
+                }
+            };
+            if chosen.is_empty() {
+                let name = metric.output().unwrap_or_default();
+                return Err(Error::value("compile", format!("there is no output `{name}`"))
+                    .with("metric", metric.name())
+                    .with("outputs", outputs.join(", "))
+                    .into());
+            }
+            score_names.extend(chosen.iter().map(|&output| match count {
+                1 => metric.name().to_string(),
+                _ => format!("{}_{}", outputs[output], metric.name()),
+            }));
+            measured.push(chosen);
+        }
+        self.plans.clear();
         self.compiled = Some(Compiled {
-            loss: Box::new(loss),
+            losses,
             optimizer: Box::new(optimizer),
-            score_names: std::iter::once("loss".to_string()).chain(names).collect(),
+            score_names: score_names.into(),
             metrics,
+            measured,
             state: OptimizerState::default(),
         });
         Ok(())
@@ -193,7 +347,7 @@ impl<T: Float> Sequential<T> {
 
     /// Refuses a model that was loaded without settings of its training.
     fn require_trainable(&self) -> Result<()> {
-        for stage in &self.layers {
+        for stage in &self.graph.layers {
             let missing = stage.set_aside.iter();
             // The weights are there, however they were first drawn.
             let mut missing = missing.filter(|(key, _)| !key.ends_with("_initializer"));

@@ -5,10 +5,12 @@ use std::fmt;
 use autograd::Var;
 use tensor::{Factored, Float, Tensor};
 
-use super::Sequential;
-use super::forward::{Mode, WeightSource};
+use super::Model;
+use super::forward::WeightSource;
+use super::fuse::PlanKey;
 use super::half_updated::HALF_UPDATED;
 use crate::error::{Error, Result};
+use crate::layer::Context;
 
 /// A training step that an infinite number or a NaN ended.
 ///
@@ -17,7 +19,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, PartialEq)]
 pub struct NotFinite {
     /// The loss of the step; none where
-    /// [`apply_gradients`](crate::Sequential::apply_gradients) took it.
+    /// [`apply_gradients`](crate::Model::apply_gradients) took it.
     pub loss: Option<f64>,
     /// The step, counted from 1 over the whole life of the optimizer.
     pub step: u64,
@@ -29,8 +31,8 @@ pub struct NotFinite {
     /// What is not finite, and at which element.
     pub place: String,
     /// Whether some weights have been changed by the step and others have not: the model refuses to
-    /// go on until [`set_weights`](crate::Sequential::set_weights) or
-    /// [`load_weights`](crate::Sequential::load_weights) has replaced all of them.
+    /// go on until [`set_weights`](crate::Model::set_weights) or
+    /// [`load_weights`](crate::Model::load_weights) has replaced all of them.
     pub half_updated: bool,
 }
 
@@ -65,13 +67,19 @@ impl fmt::Debug for NotFinite {
 
 impl std::error::Error for NotFinite {}
 
-impl<T: Float> Sequential<T> {
+impl<T: Float> Model<T> {
     /// Runs the step's forward pass again, looking at every value.
-    pub(super) fn not_finite(&self, x: &Tensor<T>, loss: f64, mode: Mode) -> NotFinite {
-        let (layer, place) = self.find_not_finite(x, mode);
+    pub(super) fn not_finite(
+        &self,
+        x: &[Tensor<T>],
+        loss: f64,
+        context: &Context,
+        key: &PlanKey,
+    ) -> NotFinite {
+        let (layer, place) = self.find_not_finite(x, context, key);
         NotFinite {
             loss: Some(loss),
-            step: mode.training_step.unwrap_or(0) + 1,
+            step: self.next_step(),
             epoch_and_batch: None,
             layer,
             place,
@@ -95,7 +103,7 @@ impl<T: Float> Sequential<T> {
             place: String::new(),
             half_updated: false,
         };
-        if let Some((stage, parameter)) = self.named_parameters().nth(number) {
+        if let Some((stage, parameter)) = self.named_trainable().nth(number) {
             let name = format!("`{}` of layer {}", parameter.name(), stage.describe());
             let gradient = gradient.clone().into_tensor();
             let in_gradient = gradient.ok().as_ref().and_then(first_not_finite);
@@ -109,32 +117,41 @@ impl<T: Float> Sequential<T> {
         error
     }
 
-    fn find_not_finite(&self, x: &Tensor<T>, mode: Mode) -> (Option<String>, String) {
-        if let Some(at) = first_not_finite(x) {
+
+    fn find_not_finite(
+        &self,
+        x: &[Tensor<T>],
+        context: &Context,
+        key: &PlanKey,
+    ) -> (Option<String>, String) {
+        if let Some(at) = x.iter().find_map(first_not_finite) {
             return (None, format!("the input, {at}"));
         }
-        for (stage, parameter) in self.named_parameters() {
+        for (stage, parameter) in self.graph.parameters() {
             if let Some(at) = first_not_finite(&parameter.value) {
                 let place = format!("`{}` of layer {}, {at}", parameter.name(), stage.describe());
                 return (Some(stage.name.clone()), place);
             }
         }
         let mut found = None;
-        let mut observe = |index: usize, output: &Var<T>| -> Result<()> {
+        let mut observe = |call: usize, output: &Var<T>| -> Result<()> {
             if found.is_none() {
-                found = first_not_finite(output.value()).map(|at| (index, at));
+                found = first_not_finite(output.value()).map(|at| (call, at));
             }
             Ok(())
         };
-        let input = Var::constant(x.clone());
-        let mode = Mode {
-            separate_pooling: true,
-            ..mode
+        let inputs = x.iter().cloned().map(Var::constant).collect();
+        let key = PlanKey {
+            layer_by_layer: true,
+            ..key.clone()
         };
-        let run = self.run(input, WeightSource::Model, mode, &mut observe);
+        let plan = self.plans.get(&self.graph, &key);
+        let weights = WeightSource::Model;
+        let run = self.graph.run(&plan, inputs, weights, context, &mut observe);
         match (found, run) {
-            (Some((index, at)), _) => {
-                let stage = &self.layers[index];
+            (Some((call, at)), _) => {
+                let index = self.graph.calls[call].layer;
+                let stage = &self.graph.layers[index];
                 let place = format!("the output of layer {index}, {}, {at}", stage.describe());
                 (Some(stage.name.clone()), place)
             }

@@ -3,10 +3,12 @@
 use autograd::{Tape, Var};
 use tensor::{Error, Float, Shape, Tensor};
 
-use super::{Sequential, Stage};
+use super::fuse::{Kernel, Plan, PlanKey, Step};
+use super::graph::{Graph, Stage};
+use super::Model;
 use crate::error::Result;
-use crate::layer::{ActivationRole, Context};
-use crate::layers::ActivationFunction;
+use crate::layer::Context;
+use crate::layers::{Conv2d, Dense};
 use crate::samples::Inputs;
 
 /// Samples that run through the model together where the result does not depend on it; Keras's
@@ -18,93 +20,275 @@ pub(super) const BATCH: usize = 32;
 pub(super) enum WeightSource<'a, T: Float> {
     /// The model's weights, as constants.
     Model,
-    /// The model's weights, as variables that each layer makes on this tape just before it runs.
+    /// The model's weights; those that training changes are variables, which each layer makes on
+    /// this tape just before it runs, so that the reverse pass is done with them just after it.
     Tape(&'a Tape<T>),
-    /// These, in the order of [`Sequential::parameters`].
+    /// These, in the order of [`Model::parameters`].
     Given(&'a [Var<T>]),
 }
 
-impl<T: Float> WeightSource<'_, T> {
-    /// The weights of the next layer, in whose scope this is called.
-    fn next(&mut self, stage: &Stage<T>) -> Vec<Var<T>> {
-        let values = stage.parameters().iter().map(|p| p.value.clone());
-        match self {
-            WeightSource::Model => values.map(Var::constant).collect(),
-            WeightSource::Tape(tape) => values.map(|value| tape.variable(value)).collect(),
-            WeightSource::Given(all) => {
-                let (own, others) = all.split_at(values.len());
-                *all = others;
-                own.to_vec()
-            }
-        }
-    }
+/// What a run gave.
+pub(super) struct Run<T: Float> {
+    pub(super) outputs: Vec<Var<T>>,
+    /// The number, among the weights that gradients change, of each variable that was made on the
+    /// tape, in the order in which they were made.
+    pub(super) variables: Vec<usize>,
+}
 
-    fn tape(&self) -> Option<&Tape<T>> {
-        match self {
+/// Sees the outputs of each layer, by the number of its call.
+pub(super) type Observer<'a, T> = &'a mut dyn FnMut(usize, &Var<T>) -> Result<()>;
+
+impl<T: Float> Graph<T> {
+    /// Runs the steps of a plan on `inputs`; `observe` sees what each gives, and `context` takes the
+    /// new states.
+    pub(super) fn run(
+        &self,
+        plan: &Plan,
+        inputs: Vec<Var<T>>,
+        weights: WeightSource<'_, T>,
+        context: &Context,
+        observe: Observer<'_, T>,
+    ) -> Result<Run<T>> {
+        let tape = match weights {
             WeightSource::Model => None,
             WeightSource::Tape(tape) => Some(tape),
             WeightSource::Given(weights) => weights.iter().find_map(Var::tape),
+        };
+        let tape = tape.or(inputs.iter().find_map(Var::tape)).cloned();
+        let mut source = LayerWeights {
+            graph: self,
+            weights,
+            firsts: self.first_parameters(),
+            shared: Vec::new(),
+            variables: Vec::new(),
+        };
+        let mut uses = plan.uses.clone();
+        let mut values: Vec<Option<Var<T>>> = inputs.into_iter().map(Some).collect();
+        values.resize(self.shapes.len(), None);
+        for step in &plan.steps {
+            let call = &self.calls[step.first];
+            let stage = &self.layers[call.layer];
+            let taken = call.inputs.iter().map(|&value| {
+                uses[value] -= 1;
+                match uses[value] {
+                    0 => values[value].take(),
+                    _ => values[value].clone(),
+                }
+            });
+            let Some(taken) = taken.collect::<Option<Vec<_>>>() else {
+                return Err(Error::value("model", "a value is used before it is computed").into());
+            };
+            let first_weight = source.firsts[call.layer].0;
+            let context = context.of_layer(call.layer, first_weight, !stage.trainable);
+            let body = || {
+                let weights = source.of(call.layer)?;
+                run_step(stage, step, &taken, &weights, &context)
+            };
+            let result = match &tape {
+                Some(tape) => tape.scope(&stage.name, body),
+                None => autograd::section(&stage.name, body),
+            };
+            let outputs = result.map_err(|error| self.in_layer(error, call.layer))?;
+            let places = self.calls[step.last].outputs.clone();
+            if outputs.len() != places.len() {
+                let message = format!("the layer gave {} values, not {}", outputs.len(), places.len());
+                return Err(self.in_layer(Error::value("model", message).into(), call.layer));
+            }
+            for (value, output) in places.zip(outputs) {
+                observe(step.last, &output)?;
+                values[value] = (uses[value] > 0).then_some(output);
+            }
+        }
+        let variables = source.variables;
+        let outputs = self.outputs.iter().map(|&value| {
+            uses[value] -= 1;
+            match uses[value] {
+                0 => values[value].take(),
+                _ => values[value].clone(),
+            }
+        });
+        let Some(outputs) = outputs.collect::<Option<Vec<_>>>() else {
+            return Err(Error::value("model", "an output was not computed").into());
+        };
+        Ok(Run { outputs, variables })
+    }
+
+    #[cold]
+    fn in_layer(&self, error: crate::Error, index: usize) -> crate::Error {
+        let stage = &self.layers[index];
+        let error = error.with(format!("layer {index}"), stage.describe());
+        match stage.input_shape() {
+            Some(shape) => error.with("built for", format!("{shape}   (without the batch axis)")),
+            None => error,
+        }
+    }
+
+    /// For each layer, the number of its first weight, and that among the weights that gradients
+    /// change.
+    fn first_parameters(&self) -> Vec<(usize, usize)> {
+        let mut next = (0, 0);
+        let firsts = self.layers.iter().map(|stage| {
+            let first = next;
+            let parameters = stage.parameters();
+            next.0 += parameters.len();
+            next.1 += parameters.iter().filter(|p| stage.trains(p)).count();
+            first
+        });
+        firsts.collect()
+    }
+}
+
+fn run_step<T: Float>(
+    stage: &Stage<T>,
+    step: &Step,
+    inputs: &[Var<T>],
+    weights: &[Var<T>],
+    context: &Context,
+) -> Result<Vec<Var<T>>> {
+    let layer = stage.layer() as &dyn std::any::Any;
+    let fused = match (&step.kernel, inputs) {
+        (Kernel::Absorbed, [x]) => Some(Ok(x.clone())),
+        (Kernel::Dense { activation }, [x]) => layer
+            .downcast_ref::<Dense>()
+            .map(|dense| dense.forward_fused(x, weights, activation)),
+        (
+            Kernel::Conv2d {
+                activation,
+                pooling,
+            },
+            [x],
+        ) => layer
+            .downcast_ref::<Conv2d>()
+            .map(|conv| conv.forward_fused(x, weights, activation, pooling.as_ref())),
+        _ => None,
+    };
+    match fused {
+        Some(output) => Ok(vec![output?]),
+        None => stage.layer.forward_many(inputs, weights, context),
+    }
+}
+
+/// Hands each layer its weights.
+struct LayerWeights<'a, T: Float> {
+    graph: &'a Graph<T>,
+    weights: WeightSource<'a, T>,
+    firsts: Vec<(usize, usize)>,
+    /// Variables of layers that are called more than once.
+    shared: Vec<(usize, Vec<Var<T>>)>,
+    variables: Vec<usize>,
+}
+
+impl<T: Float> LayerWeights<'_, T> {
+    /// The weights of a layer, in whose scope this is called.
+    fn of(&mut self, index: usize) -> Result<Vec<Var<T>>> {
+        let stage = &self.graph.layers[index];
+        let (first, mut first_trainable) = self.firsts[index];
+        let parameters = stage.parameters();
+        match self.weights {
+            WeightSource::Model => {
+                let values = parameters.iter().map(|p| Var::constant(p.value.clone()));
+                Ok(values.collect())
+            }
+            WeightSource::Given(all) => match all.get(first..first + parameters.len()) {
+                Some(own) => Ok(own.to_vec()),
+                None => Err(Error::value("model", "there are too few weights").into()),
+            },
+            WeightSource::Tape(tape) => {
+                if let Some((_, made)) = self.shared.iter().find(|(layer, _)| *layer == index) {
+                    return Ok(made.clone());
+                }
+                let made: Vec<Var<T>> = parameters
+                    .iter()
+                    .map(|parameter| match stage.trains(parameter) {
+                        true => {
+                            self.variables.push(first_trainable);
+                            first_trainable += 1;
+                            tape.variable(parameter.value.clone())
+                        }
+                        false => Var::constant(parameter.value.clone()),
+                    })
+                    .collect();
+                if self.graph.calls_of(index).nth(1).is_some() {
+                    self.shared.push((index, made.clone()));
+                }
+                Ok(made)
+            }
         }
     }
 }
 
-/// How the layers run.
-#[derive(Clone, Copy)]
-pub(super) struct Mode {
-    /// Whether dropout acts, and with which step's random numbers.
-    pub(super) training_step: Option<u64>,
-    /// Whether the model's last activation is left to the loss.
-    pub(super) without_last_activation: bool,
-    /// Whether poolings run on their own, so that the output of each layer is seen.
-    pub(super) separate_pooling: bool,
-}
-
-impl Mode {
-    pub(super) const PREDICT: Mode = Mode {
-        training_step: None,
-        without_last_activation: false,
-        separate_pooling: false,
-    };
-}
-
-impl<T: Float> Sequential<T> {
+impl<T: Float> Model<T> {
     /// Predictions for `x`, one row a sample; no tape is recorded.
     ///
     /// # Errors
-    /// If the model is not built, or built for samples of another shape.
+    /// If the model is not built, built for samples of another shape, or has several outputs
+    /// ([`Model::predict_many`] gives those).
     pub fn predict(&self, x: impl Into<Inputs>) -> Result<Tensor<T>> {
+        let mut outputs = self.predict_many(x)?;
+        match (outputs.pop(), outputs.len()) {
+            (Some(output), 0) => Ok(output),
+            _ => Err(Error::value("predict", "the model has several outputs")
+                .with("outputs", self.output_names().join(", "))
+                .fix("use `predict_many`")
+                .into()),
+        }
+    }
+
+    /// Predictions of each output for `x`, one row a sample; no tape is recorded.
+    ///
+    /// ```
+    /// use nn::prelude::*;
+    /// let x = Input::new(&[4]);
+    /// let (a, b) = (Dense::new(2).apply(&x)?, Dense::new(3).apply(&x)?);
+    /// let model = Model::new(&x, [&a, &b])?;
+    /// let outputs = model.predict_many(&Tensor::<f32>::ones([5, 4])?)?;
+    /// assert_eq!((outputs[0].shape()[1], outputs[1].shape()[1]), (2, 3));
+    /// # Ok::<(), nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the model is not built, or built for samples of another shape.
+    pub fn predict_many(&self, x: impl Into<Inputs>) -> Result<Vec<Tensor<T>>> {
         let x = x.into();
         self.require_fit("predict", &x)?;
         self.on_pool(x.len(), || self.predict_all(&x))
     }
 
     /// Predictions for samples that fit.
-    fn predict_all(&self, x: &Inputs) -> Result<Tensor<T>> {
+    fn predict_all(&self, x: &Inputs) -> Result<Vec<Tensor<T>>> {
         let count = x.len();
-        let mut shape = Shape::from(count);
-        let output = self.output_shape().map_or(&[][..], |shape| shape);
-        output.iter().for_each(|&size| shape.push(size));
+        let shapes = self.graph.outputs.iter().map(|&value| {
+            let mut shape = Shape::from(count);
+            let output = self.graph.shapes[value].as_ref().map_or(&[][..], |shape| shape);
+            output.iter().for_each(|&size| shape.push(size));
+            shape
+        });
+        let shapes: Vec<Shape> = shapes.collect();
         if (1..=BATCH).contains(&count) {
-            let predictions = self.predict_batch(x.to_tensor("predict")?)?;
-            if *predictions.shape() != shape {
-                return Err(unexpected_output(predictions.shape(), self.output_shape()));
+            let predictions = self.predict_batch(x.to_tensors("predict")?)?;
+            for (output, shape) in predictions.iter().zip(&shapes) {
+                if output.shape() != shape {
+                    return Err(unexpected_output(output.shape(), shape));
+                }
             }
             return Ok(predictions);
         }
-        let mut predictions =
-            Tensor::zeros(shape).map_err(|error| error.in_operation("predict"))?;
-        let row = output.iter().product::<usize>();
-        let values = predictions.make_mut();
+        let zeros = shapes.iter().map(Tensor::zeros);
+        let mut predictions = zeros
+            .collect::<tensor::Result<Vec<Tensor<T>>>>()
+            .map_err(|error| error.in_operation("predict"))?;
         let mut start = 0;
         while start < count {
             let end = count.min(start + BATCH);
-            let output = self.predict_batch(x.slice(start..end)?.to_tensor("predict")?)?;
-            let rows = &mut values[start * row..end * row];
-            if output.len() != rows.len() {
-                return Err(unexpected_output(output.shape(), self.output_shape()));
-            }
-            if let Some(output) = output.as_slice() {
-                rows.copy_from_slice(output);
+            let outputs = self.predict_batch(x.slice(start..end)?.to_tensors("predict")?)?;
+            for (all, output) in predictions.iter_mut().zip(&outputs) {
+                let row = all.len() / count;
+                if output.len() != (end - start) * row {
+                    return Err(unexpected_output(output.shape(), all.shape()));
+                }
+                if let Some(output) = output.as_slice() {
+                    all.make_mut()[start * row..end * row].copy_from_slice(output);
+                }
             }
             start = end;
         }
@@ -112,27 +296,34 @@ impl<T: Float> Sequential<T> {
     }
 
     /// Predictions for samples that run through the model together.
-    fn predict_batch(&self, x: Tensor<T>) -> Result<Tensor<T>> {
-        let (x, weights) = (Var::constant(x), WeightSource::Model);
-        let output = self.run(x, weights, Mode::PREDICT, &mut |_, _| Ok(()))?;
-        Ok(output.into_value().try_contiguous("predict")?)
+    fn predict_batch(&self, x: Vec<Tensor<T>>) -> Result<Vec<Tensor<T>>> {
+        let inputs = x.into_iter().map(Var::constant).collect();
+        let key = PlanKey::default();
+        let run = self.run(inputs, WeightSource::Model, &Context::predicting(), &key)?;
+        let outputs = run.outputs.into_iter();
+        let contiguous = outputs.map(|output| output.into_value().try_contiguous("predict"));
+        Ok(contiguous.collect::<tensor::Result<_>>()?)
     }
 
-    /// All weights as variables on `tape`, in the order of [`Sequential::parameters`] and in the
-    /// scopes of their layers: for [`Sequential::forward`].
+    /// All weights as variables on `tape`, in the order of [`Model::parameters`] and in the scopes
+    /// of their layers, but for those that gradients do not change, which are constants: for
+    /// [`Model::forward`].
     pub fn variables(&self, tape: &Tape<T>) -> Vec<Var<T>> {
         let mut variables = Vec::with_capacity(self.parameters().count());
-        for stage in &self.layers {
+        for stage in &self.graph.layers {
             tape.scope(&stage.name, || {
-                let values = stage.parameters().iter().map(|p| p.value.clone());
-                variables.extend(values.map(|value| tape.variable(value)));
+                let values = stage.parameters().iter();
+                variables.extend(values.map(|parameter| match stage.trains(parameter) {
+                    true => tape.variable(parameter.value.clone()),
+                    false => Var::constant(parameter.value.clone()),
+                }));
             });
         }
         variables
     }
 
     /// The output for a batch `x` with these weights, which come in the order of
-    /// [`Sequential::parameters`] and need not be the model's own: for training loops of one's own,
+    /// [`Model::parameters`] and need not be the model's own: for training loops of one's own,
     /// and for derivatives of any order with respect to weights and inputs. Dropout does not act.
     ///
     /// ```
@@ -150,108 +341,50 @@ impl<T: Float> Sequential<T> {
     /// ```
     ///
     /// # Errors
-    /// If the model is not built, or built for samples of another shape, or there are more or
-    /// fewer weights than it has.
+    /// If the model is not built, or built for samples of another shape, there are more or
+    /// fewer weights than it has, or it has several inputs or outputs
+    /// ([`Model::forward_many`] takes and gives those).
     pub fn forward(&self, x: &Var<T>, weights: &[Var<T>]) -> Result<Var<T>> {
-        self.require_built()?;
-        self.require_shape("forward", x.shape())?;
-        self.require_weights("forward", weights)?;
-        self.run(
-            x.clone(),
-            WeightSource::Given(weights),
-            Mode::PREDICT,
-            &mut |_, _| Ok(()),
-        )
-    }
-
-    /// The activation that the model ends with.
-    pub(super) fn last_activation(&self) -> ActivationFunction {
-        match self.layers.last().map(|stage| stage.layer.activation()) {
-            Some(ActivationRole::AtEnd(function) | ActivationRole::Alone(function)) => function,
-            _ => ActivationFunction::Linear,
+        let mut outputs = self.forward_many(std::slice::from_ref(x), weights)?;
+        match (outputs.pop(), outputs.len()) {
+            (Some(output), 0) => Ok(output),
+            _ => Err(Error::value("forward", "the model has several outputs")
+                .fix("use `forward_many`")
+                .into()),
         }
     }
 
-    /// Runs all layers with these weights; `observe` sees the output of each, by its index.
+    /// [`Model::forward`] for models with any number of inputs and outputs.
     ///
-    /// An activation layer directly after one that can end with an activation runs as part of it,
-    /// and so does a max pooling after one that can go on with it.
+    /// # Errors
+    /// Those of [`Model::forward`].
+    pub fn forward_many(&self, x: &[Var<T>], weights: &[Var<T>]) -> Result<Vec<Var<T>>> {
+        self.require_built()?;
+        let shapes: Vec<&Shape> = x.iter().map(Var::shape).collect();
+        self.require_shapes("forward", &shapes)?;
+        self.require_weights("forward", weights)?;
+        let weights = WeightSource::Given(weights);
+        let key = PlanKey::default();
+        let run = self.run(x.to_vec(), weights, &Context::predicting(), &key)?;
+        Ok(run.outputs)
+    }
+
+    /// Runs all layers with these weights.
     pub(super) fn run(
         &self,
-        x: Var<T>,
+        inputs: Vec<Var<T>>,
         weights: WeightSource<'_, T>,
-        mode: Mode,
-        observe: &mut dyn FnMut(usize, &Var<T>) -> Result<()>,
-    ) -> Result<Var<T>> {
-        let (mut x, mut weights) = (x, weights);
-        let tape = weights.tape().or(x.tape()).cloned();
-        let mut index = 0;
-        while index < self.layers.len() {
-            let stage = &self.layers[index];
-            let following = self.layers.get(index + 1);
-            let role = stage.layer.activation();
-            let mut next = index + 1;
-            let mut activation = match (&role, following.map(|stage| stage.layer.activation())) {
-                (
-                    ActivationRole::AtEnd(ActivationFunction::Linear),
-                    Some(ActivationRole::Alone(function)),
-                ) => {
-                    next = index + 2;
-                    function
-                }
-                (ActivationRole::AtEnd(function), _) => function.clone(),
-                _ => ActivationFunction::Linear,
-            };
-            if mode.without_last_activation && next == self.layers.len() {
-                if matches!(role, ActivationRole::Alone(_)) {
-                    break;
-                }
-                activation = ActivationFunction::Linear;
-            }
-            let mut pooling = None;
-            if !mode.separate_pooling
-                && stage.layer.takes_pooling(&activation)
-                && let Some(options) = self.layers.get(next).and_then(|s| s.layer.pooling())
-            {
-                pooling = Some(options);
-                next += 1;
-            }
-            let context = Context {
-                pooling,
-                training: mode.training_step.is_some(),
-                key: key(self.seed, mode.training_step.unwrap_or(0), index),
-                activation,
-            };
-            x = self.run_layer(index, &x, &mut weights, tape.as_ref(), &context)?;
-            observe(next - 1, &x)?;
-            index = next;
-        }
-        Ok(x)
+        context: &Context,
+        key: &PlanKey,
+    ) -> Result<Run<T>> {
+        let plan = self.plans.get(&self.graph, key);
+        let mut observe = |_: usize, _: &Var<T>| Ok(());
+        self.graph.run(&plan, inputs, weights, context, &mut observe)
     }
 
-    fn run_layer(
-        &self,
-        index: usize,
-        x: &Var<T>,
-        weights: &mut WeightSource<'_, T>,
-        tape: Option<&Tape<T>>,
-        context: &Context,
-    ) -> Result<Var<T>> {
-        let stage = &self.layers[index];
-        let run = || stage.layer.forward(x, &weights.next(stage), context);
-        let result = match tape {
-            Some(tape) => tape.scope(&stage.name, run),
-            None => autograd::section(&stage.name, run),
-        };
-        result.map_err(|error| {
-            let error = error.with(format!("layer {index}"), stage.describe());
-            match stage.input_shape() {
-                Some(shape) => {
-                    error.with("built for", format!("{shape}   (without the batch axis)"))
-                }
-                None => error,
-            }
-        })
+    /// The context of a training step, counted from 0.
+    pub(super) fn step_context(&self, step: u64) -> Context {
+        Context::training(mix(mix(self.seed).wrapping_add(step)))
     }
 
     /// Checks that there are as many weights as the model has.
@@ -267,53 +400,60 @@ impl<T: Float> Sequential<T> {
     /// Checks that the model is built for samples such as `x`.
     pub(super) fn require_fit(&self, operation: &str, x: &Inputs) -> Result<()> {
         self.require_built()?;
-        self.require_shape(operation, x.shape())
+        self.require_shapes(operation, &x.shapes())
     }
 
-    pub(super) fn require_shape(&self, operation: &str, shape: &Shape) -> Result<()> {
+    /// Checks that the inputs, samples first, are what the model takes.
+    pub(super) fn require_shapes(&self, operation: &str, shapes: &[&Shape]) -> Result<()> {
         self.require_whole(operation)?;
-        let Some(expected) = &self.input_shape else {
-            return Ok(());
-        };
-        if shape.rank() == expected.rank() + 1 && shape[1..] == expected[..] {
-            return Ok(());
+        let count = self.graph.inputs.len();
+        if shapes.len() != count {
+            let message = format!("the model takes {count} inputs, {} are given", shapes.len());
+            return Err(Error::value(operation, message)
+                .fix("give several inputs as an array: `[&a, &b]`")
+                .into());
         }
-        let error = Error::shape(
-            operation,
-            "the samples have another shape than the model takes",
-        )
-        .with("samples", format!("{shape}   (samples first)"))
-        .with("model", format!("{expected}   (one sample)"));
-        let channels_first = match expected[..] {
-            [height, width, channels] => shape.get(1..) == Some(&[channels, height, width]),
-            _ => false,
-        };
-        Err(error
-            .fix(match channels_first {
-                true => "move the channels behind height and width: `x.permute(&[0, 2, 3, 1])`",
-                false => "add the axis of samples with `expand_dims(0)` if this is a single one",
-            })
-            .into())
+        for (shape, own) in shapes.iter().zip(&self.graph.shapes) {
+            let Some(expected) = own else { continue };
+            if shape.rank() == expected.rank() + 1 && shape[1..] == expected[..] {
+                continue;
+            }
+            let error = Error::shape(
+                operation,
+                "the samples have another shape than the model takes",
+            )
+            .with("samples", format!("{shape}   (samples first)"))
+            .with("model", format!("{expected}   (one sample)"));
+            let channels_first = match expected[..] {
+                [height, width, channels] => shape.get(1..) == Some(&[channels, height, width]),
+                _ => false,
+            };
+            return Err(error
+                .fix(match channels_first {
+                    true => "move the channels behind height and width: `x.permute(&[0, 2, 3, 1])`",
+                    false => "add the axis of samples with `expand_dims(0)` if this is a single one",
+                })
+                .into());
+        }
+        Ok(())
     }
 }
 
 #[cold]
-fn unexpected_output(output: &Shape, promised: Option<&Shape>) -> crate::Error {
-    let mut error = Error::shape(
+fn unexpected_output(output: &Shape, promised: &Shape) -> crate::Error {
+    Error::shape(
         "predict",
         "the layers gave an output of an unexpected shape",
     )
-    .with("output", output);
-    if let Some(promised) = promised {
-        error = error.with("promised by `build`", promised);
-    }
-    error.into()
+    .with("output", output)
+    .with("promised by `build`", promised)
+    .into()
 }
 
-/// The key of a layer's random numbers in a step: SplitMix64 (Steele, Lea and Flood 2014) over
-/// the three numbers.
-fn key(seed: u64, step: u64, layer: usize) -> u64 {
-    mix(mix(mix(seed).wrapping_add(step)).wrapping_add(layer as u64))
+/// The key of a layer's random numbers in a run: SplitMix64 (Steele, Lea and Flood 2014) over seed,
+/// step and the number of the layer.
+pub(crate) fn part_key(key: u64, layer: usize) -> u64 {
+    mix(key.wrapping_add(layer as u64))
 }
 
 fn mix(number: u64) -> u64 {
@@ -331,9 +471,10 @@ mod tests {
     fn keys_differ_by_seed_step_and_layer() {
         let mut keys = std::collections::HashSet::new();
         for seed in 0..20 {
+            let model: Model<f32> = crate::Sequential::new().seed(seed).into();
             for step in 0..20 {
                 for layer in 0..20 {
-                    keys.insert(key(seed, step, layer));
+                    keys.insert(part_key(model.step_context(step).key(), layer));
                 }
             }
         }

@@ -7,7 +7,7 @@
 
 use tensor::{Error, Float};
 
-use super::Sequential;
+use super::Model;
 use crate::error::Result;
 use crate::optimizers::OptimizerState;
 
@@ -15,8 +15,8 @@ use crate::optimizers::OptimizerState;
 pub(super) const HALF_UPDATED: &str = "half updated: replace all its weights (`load_weights`, \
                                        `set_weights`) before it is used again";
 
-impl<T: Float> Sequential<T> {
-    /// One step of the optimizer: `updates` calls [`Sequential::update_parameter`] for each
+impl<T: Float> Model<T> {
+    /// One step of the optimizer: `updates` calls [`Model::update_parameter`] for each
     /// parameter. The step counts once all of it has happened.
     ///
     /// If it fails before the first parameter is touched, everything is as before. After that the

@@ -9,11 +9,10 @@ use autograd::{Span, SpanKind, trace};
 use serde_json::{Value, json};
 use tensor::{Float, Machine, Tensor};
 
-use super::{Running, Sequential};
-use crate::data::Array;
+use super::{Model, Running};
 use crate::error::Result;
 use crate::files::write_atomically;
-use crate::samples::{Inputs, Targets};
+use crate::samples::{Inputs, TargetArrays, Targets};
 
 /// Steps before those that are watched: buffers find their places.
 const WARM_UP: usize = 2;
@@ -21,7 +20,7 @@ const WARM_UP: usize = 2;
 /// Sections of a step that are no layers.
 const STAGES: [&str; 3] = ["loss", "metrics", "optimizer"];
 
-/// What the operations of a training step cost; see [`Sequential::profile`]. Printing it gives a
+/// What the operations of a training step cost; see [`Model::profile`]. Printing it gives a
 /// table.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -71,7 +70,7 @@ impl ProfileRow {
     }
 }
 
-impl<T: Float> Sequential<T> {
+impl<T: Float> Model<T> {
     /// Watches `steps` training steps on the batch `x`, `y`, and measures the machine. Weights and
     /// the optimizer's memory are afterwards what they were before.
     ///
@@ -89,26 +88,28 @@ impl<T: Float> Sequential<T> {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Sequential::train_on_batch`].
+    /// Those of [`Model::train_on_batch`].
     pub fn profile(
         &mut self,
         x: impl Into<Inputs>,
-        y: impl Into<Array>,
+        y: impl Into<TargetArrays>,
         steps: usize,
     ) -> Result<Profile> {
         let (x, y) = (x.into(), y.into());
         self.require_compiled("profile")?;
-        if self.input_shape().is_none() {
-            self.build_for(&x.sample_shape())?;
+        if !self.graph.knows_inputs() {
+            self.build_for_inputs(&x.sample_shapes())?;
         }
-        let targets = self.checked_targets("profile", x.shape(), &y)?;
+        let targets = self.checked_targets("profile", &x.shapes(), &y)?;
+        let fresh = self.fresh;
         let weights = self.weights();
         let state = self.compiled().map(|compiled| compiled.state().clone());
-        let (samples, inputs) = (x.len(), x.to_tensor("profile")?);
+        let (samples, inputs) = (x.len(), x.to_tensors("profile")?);
         let traces = self.on_pool_mut(samples, |model| {
             model.watched_steps(&inputs, &targets, steps.max(1))
         });
         self.set_weights(weights)?;
+        self.fresh = fresh;
         if let (Some(compiled), Some(state)) = (self.compiled_mut(), state) {
             compiled.set_state(state);
         }
@@ -117,8 +118,8 @@ impl<T: Float> Sequential<T> {
 
     fn watched_steps(
         &mut self,
-        x: &Tensor<T>,
-        targets: &Targets<T>,
+        x: &[Tensor<T>],
+        targets: &[Targets<T>],
         steps: usize,
     ) -> Result<Vec<Vec<Span>>> {
         for _ in 0..WARM_UP {

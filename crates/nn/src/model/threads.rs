@@ -2,12 +2,12 @@
 
 use tensor::Float;
 
-use super::Sequential;
+use super::Model;
 
 /// Multiplications, at least, of a batch that is worth a change of threads.
 const WORTH_A_CHANGE: usize = 1 << 18;
 
-impl<T: Float> Sequential<T> {
+impl<T: Float> Model<T> {
     /// Runs `body`, which runs `samples` through the model, on a thread of the current `rayon`
     /// pool.
     ///
@@ -19,7 +19,7 @@ impl<T: Float> Sequential<T> {
         run(samples.saturating_mul(self.parameter_count()), body)
     }
 
-    /// [`Sequential::on_pool`] for what changes the model.
+    /// [`Model::on_pool`] for what changes the model.
     pub(super) fn on_pool_mut<R: Send>(
         &mut self,
         samples: usize,

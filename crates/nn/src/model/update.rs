@@ -3,14 +3,15 @@
 use tensor::{Error, ErrorKind, Factored, Float, Tensor};
 
 use super::diagnose::first_not_finite;
-use super::{Compiled, Sequential, Stage};
+use super::graph::Stage;
+use super::{Compiled, Model};
 use crate::error::Result;
 use crate::optimizers::other_state;
 use crate::parameter::Parameter;
 
-impl<T: Float> Sequential<T> {
+impl<T: Float> Model<T> {
     /// One step of the optimizer with these gradients, which come in the order of
-    /// [`Sequential::parameters`]: for training loops of one's own, with losses of any kind.
+    /// [`Model::trainable_parameters`]: for training loops of one's own, with losses of any kind.
     ///
     /// ```
     /// use autograd::{Tape, Var};
@@ -41,13 +42,13 @@ impl<T: Float> Sequential<T> {
     pub fn apply_gradients(&mut self, gradients: Vec<Tensor<T>>) -> Result<()> {
         self.require_compiled("apply_gradients")?;
         self.require_whole("apply_gradients")?;
-        let count = self.parameters().count();
+        let count = self.trainable_parameters().count();
         if gradients.len() != count {
             let given = gradients.len();
             let message = format!("{given} gradients given, the model has {count} parameters");
             return Err(Error::value("apply_gradients", message).into());
         }
-        for (parameter, gradient) in self.parameters().zip(&gradients) {
+        for (parameter, gradient) in self.trainable_parameters().zip(&gradients) {
             if parameter.value.shape() != gradient.shape() {
                 let message = "a gradient has another shape than its parameter";
                 return Err(Error::shape("apply_gradients", message)
@@ -60,7 +61,7 @@ impl<T: Float> Sequential<T> {
         self.update(gradients, None)
     }
 
-    /// Hands the gradients of `loss`, in the order of the parameters, to the optimizer.
+    /// Hands the gradients of `loss`, in the order of the trainable parameters, to the optimizer.
     pub(super) fn update(
         &mut self,
         mut gradients: Vec<Tensor<T>>,
@@ -88,7 +89,7 @@ impl<T: Float> Sequential<T> {
     /// Makes the optimizer's memory before the first step, and refuses one of another model or
     /// optimizer.
     pub(super) fn prepare_state(&mut self) -> Result<()> {
-        let count = self.parameters().count();
+        let count = self.trainable_parameters().count();
         let Some(Compiled {
             optimizer, state, ..
         }) = &mut self.compiled
@@ -96,7 +97,9 @@ impl<T: Float> Sequential<T> {
             return Ok(());
         };
         optimizer.check()?;
-        let parameters = self.layers.iter().flat_map(Stage::parameters);
+        let all = self.graph.parameters();
+        let trained = all.filter(|(stage, parameter)| stage.trains(parameter));
+        let parameters = trained.map(|(_, parameter)| parameter);
         if state.slots.is_empty() {
             let zeros = |parameter: &Parameter<T>| {
                 let slots = optimizer.slots().iter();
@@ -111,7 +114,7 @@ impl<T: Float> Sequential<T> {
             let message =
                 format!("the state is that of {states} parameters, the model has {count}");
             return Err(Error::value("optimizer", message)
-                .fix("`compile` again after adding layers")
+                .fix("`compile` again after adding or freezing layers")
                 .into());
         }
         for (parameter, slots) in parameters.zip(&mut state.slots) {
@@ -130,7 +133,7 @@ impl<T: Float> Sequential<T> {
         Ok(())
     }
 
-    /// One parameter's part of a [step](Sequential::whole_step) that makes `loss` smaller.
+    /// One parameter's part of a [step](Model::whole_step) that makes `loss` smaller.
     pub(super) fn update_parameter(
         &mut self,
         number: usize,
@@ -138,7 +141,8 @@ impl<T: Float> Sequential<T> {
         loss: Option<f64>,
     ) -> Result<()> {
         let step = self.next_step();
-        let mut parameters = self.layers.iter_mut().flat_map(Stage::parameters_mut);
+        self.fresh = false;
+        let mut parameters = self.graph.layers.iter_mut().flat_map(Stage::trained_mut);
         let (Some(compiled), Some(parameter)) = (&mut self.compiled, parameters.nth(number)) else {
             return Ok(());
         };
@@ -147,6 +151,7 @@ impl<T: Float> Sequential<T> {
         let updated = compiled
             .optimizer
             .update(step, &mut parameter.value, gradient, slots);
+        drop(parameters);
         match updated {
             Err(crate::Error::Tensor(error)) if error.kind() == ErrorKind::NotFinite => {
                 Err(self.update_not_finite(number, gradient, loss).into())

@@ -161,7 +161,7 @@ impl<T: Float, O: Optimizer<T> + ?Sized> Optimizer<T> for Box<O> {
 pub struct OptimizerState<T: Float = f32> {
     /// Steps taken so far.
     pub iterations: u64,
-    /// For each parameter, in the order of [`Sequential::parameters`](crate::Sequential), one
+    /// For each parameter, in the order of [`Model::parameters`](crate::Sequential), one
     /// tensor for each of [`Optimizer::slots`]; empty before the first step.
     pub slots: Vec<Vec<Tensor<T>>>,
 }

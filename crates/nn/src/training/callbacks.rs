@@ -11,7 +11,7 @@ use super::monitor::Monitor;
 use super::resume::CallbackState;
 use crate::config::ConfigReader;
 use crate::error::{FileError, Result};
-use crate::model::Sequential;
+use crate::model::Model;
 
 /// Whether training goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum Control {
 /// struct GoodEnough(f64);
 ///
 /// impl<T: Float> Callback<T> for GoodEnough {
-///     fn epoch_end(&mut self, record: &EpochRecord, _: &mut Sequential<T>) -> nn::Result<Control> {
+///     fn epoch_end(&mut self, record: &EpochRecord, _: &mut Model<T>) -> nn::Result<Control> {
 ///         Ok(match record.get("accuracy") {
 ///             Some(accuracy) if accuracy >= self.0 => Control::Stop,
 ///             _ => Control::Continue,
@@ -51,7 +51,7 @@ pub trait Callback<T: Float = f32> {
 
     /// Whether the callback saves the model. If one does, `fit` says before the first epoch if a
     /// file of the model could not be loaded again (see
-    /// [`check_save`](Sequential::check_save)), unless it is silent.
+    /// [`check_save`](Model::check_save)), unless it is silent.
     fn saves_model(&self) -> bool {
         false
     }
@@ -60,7 +60,7 @@ pub trait Callback<T: Float = f32> {
     ///
     /// # Errors
     /// An error stops training and is returned by `fit`.
-    fn train_begin(&mut self, _model: &mut Sequential<T>) -> Result<()> {
+    fn train_begin(&mut self, _model: &mut Model<T>) -> Result<()> {
         Ok(())
     }
 
@@ -80,7 +80,7 @@ pub trait Callback<T: Float = f32> {
         &mut self,
         _state: CallbackState<T>,
         _history: &History,
-        model: &mut Sequential<T>,
+        model: &mut Model<T>,
     ) -> Result<()> {
         self.train_begin(model)
     }
@@ -89,7 +89,7 @@ pub trait Callback<T: Float = f32> {
     ///
     /// # Errors
     /// An error stops training and is returned by `fit`.
-    fn epoch_begin(&mut self, _epoch: usize, _model: &mut Sequential<T>) -> Result<()> {
+    fn epoch_begin(&mut self, _epoch: usize, _model: &mut Model<T>) -> Result<()> {
         Ok(())
     }
 
@@ -97,13 +97,13 @@ pub trait Callback<T: Float = f32> {
     ///
     /// # Errors
     /// An error stops training and is returned by `fit`.
-    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Sequential<T>) -> Result<Control>;
+    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Model<T>) -> Result<Control>;
 
     /// Runs after the last epoch, also where one stopped training, but not after an error.
     ///
     /// # Errors
     /// An error is returned by `fit`.
-    fn train_end(&mut self, _model: &mut Sequential<T>) -> Result<()> {
+    fn train_end(&mut self, _model: &mut Model<T>) -> Result<()> {
         Ok(())
     }
 }
@@ -115,7 +115,7 @@ impl<T: Float, C: Callback<T> + ?Sized> Callback<T> for &mut C {
     fn saves_model(&self) -> bool {
         (**self).saves_model()
     }
-    fn train_begin(&mut self, model: &mut Sequential<T>) -> Result<()> {
+    fn train_begin(&mut self, model: &mut Model<T>) -> Result<()> {
         (**self).train_begin(model)
     }
     fn state(&self) -> CallbackState<T> {
@@ -125,17 +125,17 @@ impl<T: Float, C: Callback<T> + ?Sized> Callback<T> for &mut C {
         &mut self,
         state: CallbackState<T>,
         history: &History,
-        model: &mut Sequential<T>,
+        model: &mut Model<T>,
     ) -> Result<()> {
         (**self).train_resume(state, history, model)
     }
-    fn epoch_begin(&mut self, epoch: usize, model: &mut Sequential<T>) -> Result<()> {
+    fn epoch_begin(&mut self, epoch: usize, model: &mut Model<T>) -> Result<()> {
         (**self).epoch_begin(epoch, model)
     }
-    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Sequential<T>) -> Result<Control> {
+    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Model<T>) -> Result<Control> {
         (**self).epoch_end(record, model)
     }
-    fn train_end(&mut self, model: &mut Sequential<T>) -> Result<()> {
+    fn train_end(&mut self, model: &mut Model<T>) -> Result<()> {
         (**self).train_end(model)
     }
 }
@@ -210,7 +210,7 @@ impl<T: Float> Callback<T> for EarlyStopping<T> {
         Some(&self.monitor.name)
     }
 
-    fn train_begin(&mut self, model: &mut Sequential<T>) -> Result<()> {
+    fn train_begin(&mut self, model: &mut Model<T>) -> Result<()> {
         self.monitor.higher_is_better(model)?;
         (self.waited, self.monitor.best, self.best_weights) = (0, None, None);
         Ok(())
@@ -229,7 +229,7 @@ impl<T: Float> Callback<T> for EarlyStopping<T> {
         &mut self,
         state: CallbackState<T>,
         _: &History,
-        model: &mut Sequential<T>,
+        model: &mut Model<T>,
     ) -> Result<()> {
         self.monitor.higher_is_better(model)?;
         self.monitor.restore(&state.values)?;
@@ -238,7 +238,7 @@ impl<T: Float> Callback<T> for EarlyStopping<T> {
         Ok(())
     }
 
-    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Sequential<T>) -> Result<Control> {
+    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Model<T>) -> Result<Control> {
         if self.monitor.improves(record, model)? {
             self.waited = 0;
             if self.restore {
@@ -254,7 +254,7 @@ impl<T: Float> Callback<T> for EarlyStopping<T> {
         })
     }
 
-    fn train_end(&mut self, model: &mut Sequential<T>) -> Result<()> {
+    fn train_end(&mut self, model: &mut Model<T>) -> Result<()> {
         match self.best_weights.take() {
             Some(weights) => model.set_weights(weights),
             None => Ok(()),
@@ -271,7 +271,7 @@ const WAITED: &str = "waited";
 /// use nn::prelude::*;
 /// use nn::training::ModelCheckpoint;
 /// let mut best = None;
-/// let keep = ModelCheckpoint::new("val_accuracy", |model: &Sequential| {
+/// let keep = ModelCheckpoint::new("val_accuracy", |model: &Model| {
 ///     best = Some(model.weights());
 ///     Ok(())
 /// });
@@ -286,7 +286,7 @@ impl<F> ModelCheckpoint<F> {
     /// Watches the value of this name, and calls `save` whenever it is the best so far.
     pub fn new<T: Float>(monitor: &str, save: F) -> Self
     where
-        F: FnMut(&Sequential<T>) -> Result<()>,
+        F: FnMut(&Model<T>) -> Result<()>,
     {
         ModelCheckpoint {
             monitor: Monitor::new(monitor),
@@ -303,7 +303,7 @@ impl<F> ModelCheckpoint<F> {
     }
 }
 
-impl<T: Float, F: FnMut(&Sequential<T>) -> Result<()>> Callback<T> for ModelCheckpoint<F> {
+impl<T: Float, F: FnMut(&Model<T>) -> Result<()>> Callback<T> for ModelCheckpoint<F> {
     fn saves_model(&self) -> bool {
         true
     }
@@ -312,7 +312,7 @@ impl<T: Float, F: FnMut(&Sequential<T>) -> Result<()>> Callback<T> for ModelChec
         Some(&self.monitor.name)
     }
 
-    fn train_begin(&mut self, model: &mut Sequential<T>) -> Result<()> {
+    fn train_begin(&mut self, model: &mut Model<T>) -> Result<()> {
         self.monitor.higher_is_better(model)?;
         Ok(())
     }
@@ -328,13 +328,13 @@ impl<T: Float, F: FnMut(&Sequential<T>) -> Result<()>> Callback<T> for ModelChec
         &mut self,
         state: CallbackState<T>,
         _: &History,
-        model: &mut Sequential<T>,
+        model: &mut Model<T>,
     ) -> Result<()> {
         self.monitor.higher_is_better(model)?;
         self.monitor.restore(&state.values)
     }
 
-    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Sequential<T>) -> Result<Control> {
+    fn epoch_end(&mut self, record: &EpochRecord, model: &mut Model<T>) -> Result<Control> {
         if self.monitor.improves(record, model)? {
             (self.save)(model)?;
         }
@@ -361,7 +361,7 @@ impl<F: FnMut(usize, f64) -> f64> LearningRateSchedule<F> {
 }
 
 impl<T: Float, F: FnMut(usize, f64) -> f64> Callback<T> for LearningRateSchedule<F> {
-    fn epoch_begin(&mut self, epoch: usize, model: &mut Sequential<T>) -> Result<()> {
+    fn epoch_begin(&mut self, epoch: usize, model: &mut Model<T>) -> Result<()> {
         if let Some(compiled) = model.compiled_mut() {
             let optimizer = compiled.optimizer_mut();
             let rate = (self.0)(epoch, optimizer.learning_rate());
@@ -371,7 +371,7 @@ impl<T: Float, F: FnMut(usize, f64) -> f64> Callback<T> for LearningRateSchedule
         Ok(())
     }
 
-    fn epoch_end(&mut self, _: &EpochRecord, _: &mut Sequential<T>) -> Result<Control> {
+    fn epoch_end(&mut self, _: &EpochRecord, _: &mut Model<T>) -> Result<Control> {
         Ok(Control::Continue)
     }
 }
@@ -410,7 +410,7 @@ impl CsvLogger {
 }
 
 impl<T: Float> Callback<T> for CsvLogger {
-    fn train_begin(&mut self, _: &mut Sequential<T>) -> Result<()> {
+    fn train_begin(&mut self, _: &mut Model<T>) -> Result<()> {
         self.file = None;
         Ok(())
     }
@@ -419,7 +419,7 @@ impl<T: Float> Callback<T> for CsvLogger {
         &mut self,
         _: CallbackState<T>,
         history: &History,
-        _: &mut Sequential<T>,
+        _: &mut Model<T>,
     ) -> Result<()> {
         self.file = None;
         match history.epochs.is_empty() {
@@ -428,7 +428,7 @@ impl<T: Float> Callback<T> for CsvLogger {
         }
     }
 
-    fn epoch_end(&mut self, record: &EpochRecord, _: &mut Sequential<T>) -> Result<Control> {
+    fn epoch_end(&mut self, record: &EpochRecord, _: &mut Model<T>) -> Result<Control> {
         let title = match self.file {
             Some(_) => String::new(),
             None => csv_title(record),

@@ -11,12 +11,12 @@ use super::monitor::{VALIDATION, require_known};
 use super::progress::{Progress, Verbosity};
 use super::resume::{CallbackState, Run};
 use crate::config::{Config, config};
-use crate::data::{Ahead, Array, Augment, Batches};
+use crate::data::{Ahead, Augment, Batches};
 use crate::error::Result;
-use crate::model::{Running, Sequential};
-use crate::samples::{self, Inputs};
+use crate::model::{Model, Running};
+use crate::samples::{Inputs, TargetArrays, Targets};
 
-/// How [`Sequential::fit`] trains.
+/// How [`Model::fit`] trains.
 ///
 /// ```
 /// use nn::prelude::*;
@@ -38,7 +38,7 @@ pub struct Fit<'a, T: Float = f32> {
 
 enum Validation {
     None,
-    Data(Box<(Inputs, Array)>),
+    Data(Box<(Inputs, TargetArrays)>),
     Split(f64),
 }
 
@@ -143,7 +143,7 @@ impl<'a, T: Float> Fit<'a, T> {
     }
 
     /// Evaluates on this data after each epoch.
-    pub fn validation_data(mut self, x: impl Into<Inputs>, y: impl Into<Array>) -> Self {
+    pub fn validation_data(mut self, x: impl Into<Inputs>, y: impl Into<TargetArrays>) -> Self {
         self.validation = Validation::Data(Box::new((x.into(), y.into())));
         self
     }
@@ -224,7 +224,7 @@ impl<'a, T: Float> Fit<'a, T> {
     }
 
     /// Cuts validation data off the end if it is to be taken from there.
-    fn cut_validation(&mut self, x: &mut Inputs, y: &mut Array) -> Result<()> {
+    fn cut_validation(&mut self, x: &mut Inputs, y: &mut TargetArrays) -> Result<()> {
         let Validation::Split(fraction) = self.validation else {
             return Ok(());
         };
@@ -243,17 +243,17 @@ impl<'a, T: Float> Fit<'a, T> {
         if kept < count {
             self.validation = Validation::Data(Box::new((
                 x.slice(kept..count)?,
-                samples::slice(y, kept..count)?,
+                y.slice(kept..count)?,
             )));
         } else {
             self.validation = Validation::None;
         }
-        (*x, *y) = (x.slice(0..kept)?, samples::slice(y, 0..kept)?);
+        (*x, *y) = (x.slice(0..kept)?, y.slice(0..kept)?);
         Ok(())
     }
 }
 
-impl<T: Float> Sequential<T> {
+impl<T: Float> Model<T> {
     /// Trains on samples `x` and targets `y`: each epoch takes all samples in a new order, a batch
     /// a step. Returns loss and metrics of each epoch.
     ///
@@ -265,19 +265,19 @@ impl<T: Float> Sequential<T> {
     pub fn fit(
         &mut self,
         x: impl Into<Inputs>,
-        y: impl Into<Array>,
+        y: impl Into<TargetArrays>,
         mut fit: Fit<'_, T>,
     ) -> Result<History> {
         let (mut x, mut y) = (x.into(), y.into());
         self.require_compiled("fit")?;
         if self.input_shape().is_none() && !x.is_empty() {
-            self.build_for(&x.sample_shape())?;
+            self.build_for_inputs(&x.sample_shapes())?;
         }
-        self.checked_targets("fit", x.shape(), &y)?;
+        self.checked_targets("fit", &x.shapes(), &y)?;
         fit.cut_validation(&mut x, &mut y)?;
         if let Validation::Data(held) = &fit.validation {
             let (x, y) = &**held;
-            self.checked_targets("validation data", x.shape(), y)?;
+            self.checked_targets("validation data", &x.shapes(), y)?;
         }
         let has_validation = matches!(fit.validation, Validation::Data(_));
         for name in fit
@@ -387,7 +387,7 @@ impl<T: Float> Sequential<T> {
             };
             self.step(&batch.inputs, &batch.targets, &mut running)
                 .map_err(|error| error.at_batch(epoch + 1, number))?;
-            seen += batch.targets.len();
+            seen += batch.targets.first().map_or(0, Targets::len);
             let compiled = self.require_compiled("fit")?;
             progress.advance(number, seen, || running.scores(compiled));
         }

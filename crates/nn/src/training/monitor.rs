@@ -6,7 +6,7 @@ use tensor::{Error, Float};
 use super::history::EpochRecord;
 use crate::config::{Config, ConfigReader, config, float, float_to_json};
 use crate::error::Result;
-use crate::model::Sequential;
+use crate::model::Model;
 
 /// What stands before the names of scores of validation data.
 pub(super) const VALIDATION: &str = "val_";
@@ -57,7 +57,7 @@ impl Monitor {
     ///
     /// # Errors
     /// If none of them does.
-    pub(super) fn higher_is_better<T: Float>(&self, model: &Sequential<T>) -> Result<bool> {
+    pub(super) fn higher_is_better<T: Float>(&self, model: &Model<T>) -> Result<bool> {
         let score = self.name.strip_prefix(VALIDATION).unwrap_or(&self.name);
         let of_metric = || {
             let mut metrics = model.compiled().into_iter().flat_map(|c| c.metrics());
@@ -87,7 +87,7 @@ impl Monitor {
     pub(super) fn improves<T: Float>(
         &mut self,
         record: &EpochRecord,
-        model: &Sequential<T>,
+        model: &Model<T>,
     ) -> Result<bool> {
         let Some(value) = record.get(&self.name) else {
             let known = record.values.iter().map(|(name, _)| &**name);
@@ -109,7 +109,7 @@ impl Monitor {
 /// Refuses to watch `name` if an epoch gives no such value.
 pub(super) fn require_known<T: Float>(
     name: &str,
-    model: &Sequential<T>,
+    model: &Model<T>,
     has_validation: bool,
 ) -> Result<()> {
     let metrics = model.compiled().into_iter().flat_map(|c| c.metrics());

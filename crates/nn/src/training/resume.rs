@@ -10,7 +10,7 @@ use super::history::History;
 use crate::config::Config;
 use crate::error::{FileError, Result};
 use crate::files::{LEARNING_RATE, SavedRun, read_run, restore_optimizer};
-use crate::model::Sequential;
+use crate::model::Model;
 
 /// What a callback remembers between epochs; see [`Callback::state`].
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,7 +35,7 @@ impl Run {
     /// If the model cannot be saved.
     pub(super) fn new<T: Float>(
         path: PathBuf,
-        model: &Sequential<T>,
+        model: &Model<T>,
         of_fit: Config,
     ) -> Result<Self> {
         let mut settings = of_fit;
@@ -58,7 +58,7 @@ impl Run {
     /// If the file cannot be read, holds no training, or one with other settings.
     pub(super) fn restore<T: Float>(
         &self,
-        model: &mut Sequential<T>,
+        model: &mut Model<T>,
         epochs: usize,
     ) -> Result<Option<(usize, SavedRun<T>)>> {
         if matches!(self.path.try_exists(), Ok(false)) {
@@ -106,7 +106,7 @@ impl Run {
     /// If the file cannot be written; then it is as it was.
     pub(super) fn save<T: Float>(
         &self,
-        model: &Sequential<T>,
+        model: &Model<T>,
         epoch: usize,
         history: &History,
         stopped: bool,
