@@ -237,9 +237,9 @@ fn excepted(name: &str, input: usize, at: &[f64]) -> Option<&'static str> {
             Some("there are poles without end")
         }
         ("pow", 1) if at[0] < 0.0 => Some("powers of negative numbers are isolated"),
-        ("pow", 0) if at[1].abs() >= 2f64.powi(24) => {
-            Some("the exponent less one is rounded to the exponent, and may change from odd to even")
-        }
+        ("pow", 0) if at[1].abs() >= 2f64.powi(24) => Some(
+            "the exponent less one is rounded to the exponent, and may change from odd to even",
+        ),
         ("pow", 0) if at[0].abs().powf(at[1] - 1.0) > f64::from(f32::MAX) => {
             Some("the power overflows, though a small exponent times it does not")
         }

@@ -141,9 +141,12 @@ pub trait Layer<T: Float = f32>: Any + Send + Sync {
 
 #[cold]
 fn one_input(class: &str, count: usize) -> crate::Error {
-    Error::value(class, format!("the layer takes one input, {count} are given"))
-        .fix("merge them first, with `Concatenate` or `Add`")
-        .into()
+    Error::value(
+        class,
+        format!("the layer takes one input, {count} are given"),
+    )
+    .fix("merge them first, with `Concatenate` or `Add`")
+    .into()
 }
 
 /// What can be a layer of a model: layers, and models themselves.

@@ -154,11 +154,7 @@ impl<T: Float> Weights<T> {
     ///
     /// # Errors
     /// Those of `body`.
-    pub fn scope<R>(
-        &mut self,
-        name: &str,
-        body: impl FnOnce(&mut Self) -> Result<R>,
-    ) -> Result<R> {
+    pub fn scope<R>(&mut self, name: &str, body: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         let length = self.path.len();
         self.path.push_str(name);
         self.path.push('/');

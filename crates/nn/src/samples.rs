@@ -127,7 +127,9 @@ impl Inputs {
     /// The shape of one sample of each array.
     pub(crate) fn sample_shapes(&self) -> Vec<Shape> {
         let shapes = self.parts.iter().map(|part| part.array.shape());
-        shapes.map(|shape| Shape::from(shape.get(1..).unwrap_or(&[]))).collect()
+        shapes
+            .map(|shape| Shape::from(shape.get(1..).unwrap_or(&[])))
+            .collect()
     }
 
     /// The samples `range`, without copying.
@@ -150,10 +152,16 @@ impl Inputs {
     }
 
     /// Makes `batch` the samples that `rows` lists, as `T`; its memory is used again if it can be.
-    pub(crate) fn gather<T: Float>(&self, rows: &[usize], batch: &mut Vec<Tensor<T>>) -> Result<()> {
+    pub(crate) fn gather<T: Float>(
+        &self,
+        rows: &[usize],
+        batch: &mut Vec<Tensor<T>>,
+    ) -> Result<()> {
         fill(batch, self.parts.len(), || Ok(Tensor::zeros([0])?))?;
         let parts = self.parts.iter().zip(batch);
-        parts.into_iter().try_for_each(|(part, batch)| part.gather(rows, batch))
+        parts
+            .into_iter()
+            .try_for_each(|(part, batch)| part.gather(rows, batch))
     }
 }
 
@@ -337,11 +345,7 @@ impl Div<f64> for &Array {
 }
 
 /// Makes `targets` those that `rows` lists; their memory is used again if it can be.
-fn gather_targets<T: Float>(
-    array: &Array,
-    rows: &[usize],
-    targets: &mut Targets<T>,
-) -> Result<()> {
+fn gather_targets<T: Float>(array: &Array, rows: &[usize], targets: &mut Targets<T>) -> Result<()> {
     if !holds_labels(array) {
         if let Targets::Labels(_) = targets {
             *targets = Targets::Values(Tensor::zeros([0])?);

@@ -21,9 +21,13 @@ fn quiet<'a>() -> Fit<'a> {
 }
 
 fn residual_block(x: &Symbol, filters: usize) -> nn::Result<Symbol> {
-    let y = Conv2d::new(filters, [3, 3]).padding(Padding::Same).apply(x)?;
+    let y = Conv2d::new(filters, [3, 3])
+        .padding(Padding::Same)
+        .apply(x)?;
     let y = Activation::relu().apply(&y)?;
-    let y = Conv2d::new(filters, [3, 3]).padding(Padding::Same).apply(&y)?;
+    let y = Conv2d::new(filters, [3, 3])
+        .padding(Padding::Same)
+        .apply(&y)?;
     let y = Add::new().apply([x, &y])?;
     Activation::relu().apply(&y)
 }
@@ -67,7 +71,10 @@ fn the_output_is_what_the_layers_give_one_by_one() -> nn::Result<()> {
         let z = conv(&y, 2 + 4 * block)?.relu();
         y = y.add(&conv(&z, 4 + 4 * block)?)?.relu();
     }
-    let y = y.reshape([2, 256])?.matmul(&weights[10])?.add(&weights[11])?;
+    let y = y
+        .reshape([2, 256])?
+        .matmul(&weights[10])?
+        .add(&weights[11])?;
     let expected = y.softmax(-1)?;
     let given = model.predict(&x)?;
     for (a, b) in given.iter().zip(expected.iter()) {
@@ -86,7 +93,11 @@ fn shared_layers_have_one_set_of_weights_and_the_sum_of_their_gradients() -> nn:
     assert_eq!(model.parameter_count(), 12);
     model.compile(MeanSquaredError::new(), Sgd::new(0.5), None::<Accuracy>)?;
 
-    let (x, z, y) = (data(&[5, 4]), data(&[6, 4]).slice_axis(0, 1..6)?, data(&[5, 3]));
+    let (x, z, y) = (
+        data(&[5, 4]),
+        data(&[6, 4]).slice_axis(0, 1..6)?,
+        data(&[5, 3]),
+    );
     let before = model.weights()[0].clone();
     model.train_on_batch([&x, &z], &y)?;
     // (xW − zW − y) has the gradient (x − z)ᵀ · 2(…)/15.
@@ -103,7 +114,9 @@ fn shared_layers_have_one_set_of_weights_and_the_sum_of_their_gradients() -> nn:
 fn two_outputs() -> nn::Result<(Model, Inputs, TargetArrays)> {
     let (a, b) = (Input::new(&[6]), Input::new(&[2]));
     let joined = Concatenate::new().apply([&a, &b])?;
-    let body = Dense::new(8).activation(ActivationFunction::Relu).apply(&joined)?;
+    let body = Dense::new(8)
+        .activation(ActivationFunction::Relu)
+        .apply(&joined)?;
     let class = Dense::new(3).named("class").apply(&body)?;
     let class = Activation::softmax().named("probability").apply(&class)?;
     let size = Dense::new(1).named("size").apply(&body)?;
@@ -128,7 +141,12 @@ fn several_outputs_have_losses_weights_and_metrics_of_their_own() -> nn::Result<
     let names: Vec<&str> = scores.iter().map(|(name, _)| name).collect();
     assert_eq!(
         names,
-        ["loss", "probability_loss", "size_loss", "probability_accuracy"]
+        [
+            "loss",
+            "probability_loss",
+            "size_loss",
+            "probability_accuracy"
+        ]
     );
     let sum = scores["probability_loss"] + 0.25 * scores["size_loss"];
     assert!((scores.loss() - sum).abs() < 1e-6);
@@ -145,7 +163,9 @@ fn several_outputs_have_losses_weights_and_metrics_of_their_own() -> nn::Result<
     let error = one.unwrap_err().to_string();
     assert!(error.contains("probability, size"), "{error}");
     let wrong = nn::metrics::OfOutput::new("colour", Accuracy::new());
-    let error = model.compile_many(losses()?, Sgd::new(0.1), [wrong]).unwrap_err();
+    let error = model
+        .compile_many(losses()?, Sgd::new(0.1), [wrong])
+        .unwrap_err();
     assert!(error.to_string().contains("no output `colour`"), "{error}");
     Ok(())
 }
@@ -154,7 +174,11 @@ fn several_outputs_have_losses_weights_and_metrics_of_their_own() -> nn::Result<
 fn nested_models_bring_their_weights_and_compute_the_same() -> nn::Result<()> {
     let mut encoder = Sequential::new();
     encoder.set_name("encoder");
-    encoder.add(Dense::new(4).activation(ActivationFunction::Tanh).input_shape(&[6]));
+    encoder.add(
+        Dense::new(4)
+            .activation(ActivationFunction::Tanh)
+            .input_shape(&[6]),
+    );
     encoder.add(Dropout::new(0.5));
     encoder.compile(MeanSquaredError::new(), Sgd::new(0.1), None::<Accuracy>)?;
     encoder.train_on_batch(&data(&[3, 6]), &data(&[3, 4]))?;
@@ -218,7 +242,9 @@ fn frozen_layers_stay_and_get_no_gradient() -> nn::Result<()> {
 
     // Thawed, it learns, once the model is compiled again.
     model.layer_mut("dense").unwrap().set_trainable(true);
-    let error = model.train_on_batch(&data(&[8, 3]), &data(&[8, 2])).unwrap_err();
+    let error = model
+        .train_on_batch(&data(&[8, 3]), &data(&[8, 2]))
+        .unwrap_err();
     assert!(error.to_string().contains("compile"), "{error}");
     model.compile(MeanSquaredError::new(), Adam::new(0.1), None::<Accuracy>)?;
     model.train_on_batch(&data(&[8, 3]), &data(&[8, 2]))?;
@@ -290,7 +316,10 @@ fn what_does_not_fit_is_refused_with_names_and_a_fix() -> nn::Result<()> {
     let error = |result: nn::Result<Symbol>| result.unwrap_err().to_string();
     assert!(error(Add::new().apply([&a, &b])).contains("Add"));
     let text = error(Dense::new(2).apply([&a, &b]));
-    assert!(text.contains("takes one input") && text.contains("Concatenate"), "{text}");
+    assert!(
+        text.contains("takes one input") && text.contains("Concatenate"),
+        "{text}"
+    );
     let text = error(Conv2d::new(2, [3, 3]).apply(&a));
     assert!(text.contains("not one of images"), "{text}");
     let text = error(Concatenate::new().axis(0).apply([&a, &a]));
@@ -354,7 +383,10 @@ fn a_summary_names_layers_and_connections() -> nn::Result<()> {
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[0].ends_with("Connected to"), "{table}");
     let row = |name: &str| lines.iter().find(|line| line.contains(name)).unwrap();
-    assert!(row("concatenate").contains("input_layer, input_layer_1"), "{table}");
+    assert!(
+        row("concatenate").contains("input_layer, input_layer_1"),
+        "{table}"
+    );
     assert!(row(" size ").ends_with("dense"), "{table}");
     Ok(())
 }

@@ -340,11 +340,7 @@ fn a_value_that_was_nan_once_is_not_the_best_for_ever() {
     /// Puts values of its own into the records that another callback sees.
     struct Scripted<C>(C, Vec<f64>);
     impl<C: Callback> Callback for Scripted<C> {
-        fn epoch_end(
-            &mut self,
-            record: &EpochRecord,
-            model: &mut Model,
-        ) -> nn::Result<Control> {
+        fn epoch_end(&mut self, record: &EpochRecord, model: &mut Model) -> nn::Result<Control> {
             let mut record = record.clone();
             record.values[0].1 = self.1[record.epoch];
             self.0.epoch_end(&record, model)

@@ -313,11 +313,7 @@ fn early_stopping_waits_and_restores() {
         fn train_begin(&mut self, model: &mut Model) -> nn::Result<()> {
             self.0.train_begin(model)
         }
-        fn epoch_end(
-            &mut self,
-            record: &EpochRecord,
-            model: &mut Model,
-        ) -> nn::Result<Control> {
+        fn epoch_end(&mut self, record: &EpochRecord, model: &mut Model) -> nn::Result<Control> {
             let mut record = record.clone();
             record
                 .values

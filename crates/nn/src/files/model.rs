@@ -121,11 +121,7 @@ impl LoadOptions {
     }
 
     /// The model of the file at `path`, and whether its optimizer remembers what the file says.
-    fn model<T: Float>(
-        self,
-        saved: SavedModel<T>,
-        path: &Path,
-    ) -> Result<(Sequential<T>, bool)> {
+    fn model<T: Float>(self, saved: SavedModel<T>, path: &Path) -> Result<(Sequential<T>, bool)> {
         let purpose = match (&saved.input_shape, self.compile) {
             // There are no weights yet, so they will be drawn.
             (None, _) => Purpose::Start,

@@ -194,12 +194,7 @@ impl<T: Float, O: MergeOperation> Layer<T> for Merge<O> {
         Ok(vec![output])
     }
 
-    fn forward_many(
-        &self,
-        inputs: &[Var<T>],
-        _: &[Var<T>],
-        _: &Context,
-    ) -> Result<Vec<Var<T>>> {
+    fn forward_many(&self, inputs: &[Var<T>], _: &[Var<T>], _: &Context) -> Result<Vec<Var<T>>> {
         let Some((first, others)) = inputs.split_first() else {
             return Err(Error::value(O::CLASS, "there is nothing to merge").into());
         };
@@ -264,11 +259,13 @@ impl Concatenate {
         };
         match place.and_then(|place| usize::try_from(place).ok()) {
             Some(place) if 0 < place && place < rank => Ok(place),
-            _ => Err(Error::value("Concatenate", "there is no such axis to join along")
-                .with("axis", self.axis)
-                .with("axes with the batch's", rank)
-                .fix("use an axis behind that of the batch, which is 0")
-                .into()),
+            _ => Err(
+                Error::value("Concatenate", "there is no such axis to join along")
+                    .with("axis", self.axis)
+                    .with("axes with the batch's", rank)
+                    .fix("use an axis behind that of the batch, which is 0")
+                    .into(),
+            ),
         }
     }
 }
@@ -328,12 +325,7 @@ impl<T: Float> Layer<T> for Concatenate {
         Ok(vec![Shape::from(&sizes[..])])
     }
 
-    fn forward_many(
-        &self,
-        inputs: &[Var<T>],
-        _: &[Var<T>],
-        _: &Context,
-    ) -> Result<Vec<Var<T>>> {
+    fn forward_many(&self, inputs: &[Var<T>], _: &[Var<T>], _: &Context) -> Result<Vec<Var<T>>> {
         let inputs: Vec<&Var<T>> = inputs.iter().collect();
         Ok(vec![Var::concat(&inputs, self.axis)?])
     }

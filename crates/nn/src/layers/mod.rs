@@ -21,7 +21,8 @@ pub use dense::Dense;
 pub use dropout::Dropout;
 pub use flatten::Flatten;
 pub use merge::{
-    Add, Average, Concatenate, Maximum, Merge, MergeOperation, Minimum, Multiply, Subtract, operations,
+    Add, Average, Concatenate, Maximum, Merge, MergeOperation, Minimum, Multiply, Subtract,
+    operations,
 };
 pub use pool2d::{AvgPool2d, MaxPool2d};
 pub use rescaling::Rescaling;

@@ -322,10 +322,12 @@ impl<T: Float> Model<T> {
             };
             if chosen.is_empty() {
                 let name = metric.output().unwrap_or_default();
-                return Err(Error::value("compile", format!("there is no output `{name}`"))
-                    .with("metric", metric.name())
-                    .with("outputs", outputs.join(", "))
-                    .into());
+                return Err(
+                    Error::value("compile", format!("there is no output `{name}`"))
+                        .with("metric", metric.name())
+                        .with("outputs", outputs.join(", "))
+                        .into(),
+                );
             }
             score_names.extend(chosen.iter().map(|&output| match count {
                 1 => metric.name().to_string(),

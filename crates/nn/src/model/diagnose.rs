@@ -117,7 +117,6 @@ impl<T: Float> Model<T> {
         error
     }
 
-
     fn find_not_finite(
         &self,
         x: &[Tensor<T>],
@@ -147,7 +146,9 @@ impl<T: Float> Model<T> {
         };
         let plan = self.plans.get(&self.graph, &key);
         let weights = WeightSource::Model;
-        let run = self.graph.run(&plan, inputs, weights, context, &mut observe);
+        let run = self
+            .graph
+            .run(&plan, inputs, weights, context, &mut observe);
         match (found, run) {
             (Some((call, at)), _) => {
                 let index = self.graph.calls[call].layer;

@@ -3,9 +3,9 @@
 use autograd::{Tape, Var};
 use tensor::{Error, Float, Shape, Tensor};
 
+use super::Model;
 use super::fuse::{Kernel, Plan, PlanKey, Step};
 use super::graph::{Graph, Stage};
-use super::Model;
 use crate::error::Result;
 use crate::layer::Context;
 use crate::layers::{Conv2d, Dense};
@@ -91,7 +91,11 @@ impl<T: Float> Graph<T> {
             let outputs = result.map_err(|error| self.in_layer(error, call.layer))?;
             let places = self.calls[step.last].outputs.clone();
             if outputs.len() != places.len() {
-                let message = format!("the layer gave {} values, not {}", outputs.len(), places.len());
+                let message = format!(
+                    "the layer gave {} values, not {}",
+                    outputs.len(),
+                    places.len()
+                );
                 return Err(self.in_layer(Error::value("model", message).into(), call.layer));
             }
             for (value, output) in places.zip(outputs) {
@@ -259,7 +263,9 @@ impl<T: Float> Model<T> {
         let count = x.len();
         let shapes = self.graph.outputs.iter().map(|&value| {
             let mut shape = Shape::from(count);
-            let output = self.graph.shapes[value].as_ref().map_or(&[][..], |shape| shape);
+            let output = self.graph.shapes[value]
+                .as_ref()
+                .map_or(&[][..], |shape| shape);
             output.iter().for_each(|&size| shape.push(size));
             shape
         });
@@ -379,7 +385,8 @@ impl<T: Float> Model<T> {
     ) -> Result<Run<T>> {
         let plan = self.plans.get(&self.graph, key);
         let mut observe = |_: usize, _: &Var<T>| Ok(());
-        self.graph.run(&plan, inputs, weights, context, &mut observe)
+        self.graph
+            .run(&plan, inputs, weights, context, &mut observe)
     }
 
     /// The context of a training step, counted from 0.
@@ -431,7 +438,9 @@ impl<T: Float> Model<T> {
             return Err(error
                 .fix(match channels_first {
                     true => "move the channels behind height and width: `x.permute(&[0, 2, 3, 1])`",
-                    false => "add the axis of samples with `expand_dims(0)` if this is a single one",
+                    false => {
+                        "add the axis of samples with `expand_dims(0)` if this is a single one"
+                    }
                 })
                 .into());
         }

@@ -196,7 +196,9 @@ impl<T: Float> Graph<T> {
     pub(super) fn uses(&self) -> Vec<usize> {
         let mut uses = vec![0; self.shapes.len()];
         let taken = self.calls.iter().flat_map(|call| &call.inputs);
-        taken.chain(&self.outputs).for_each(|&value| uses[value] += 1);
+        taken
+            .chain(&self.outputs)
+            .for_each(|&value| uses[value] += 1);
         uses
     }
 
@@ -244,7 +246,10 @@ impl<T: Float> Graph<T> {
 
     fn is_built(&self, place: usize) -> bool {
         let call = &self.calls[place];
-        let known = call.outputs.clone().all(|value| self.shapes[value].is_some());
+        let known = call
+            .outputs
+            .clone()
+            .all(|value| self.shapes[value].is_some());
         known && self.layers[call.layer].built.is_some()
     }
 
@@ -354,7 +359,9 @@ impl<T: Float> Graph<T> {
             .flat_map(Stage::parameters_mut)
             .collect();
         for (number, value) in &values {
-            let own = parameters.get(*number).map(|parameter| parameter.value.shape());
+            let own = parameters
+                .get(*number)
+                .map(|parameter| parameter.value.shape());
             if own != Some(value.shape()) {
                 let mut error = Error::shape("set_state", "a weight has another shape, or is none")
                     .with("new value", value.shape());

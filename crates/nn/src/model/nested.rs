@@ -6,8 +6,8 @@ use std::sync::Arc;
 use autograd::Var;
 use tensor::{Error, Float, Shape};
 
-use super::fuse::PlanKey;
 use super::forward::WeightSource;
+use super::fuse::PlanKey;
 use super::graph::Graph;
 use super::{Model, Sequential, Symbol, Symbols};
 use crate::error::Result;
@@ -54,7 +54,10 @@ impl<T: Float> Layer<T> for Nested<T> {
                 parameter.trainable &= stage.trainable;
             }
         }
-        let outputs = graph.outputs.iter().map(|&value| graph.shapes[value].clone());
+        let outputs = graph
+            .outputs
+            .iter()
+            .map(|&value| graph.shapes[value].clone());
         let known: Option<Vec<Shape>> = outputs.collect();
         known.ok_or_else(|| Error::value("model", "the nested model is not built").into())
     }

@@ -408,6 +408,8 @@ impl<T: Float> Order<T> {
         }
         let mut keys: Vec<*const ()> = layers.keys().copied().collect();
         keys.sort_by_key(|key| (std::cmp::Reverse(layer_depths[key]), self.met[key]));
-        keys.iter().filter_map(|key| layers.get(key).cloned()).collect()
+        keys.iter()
+            .filter_map(|key| layers.get(key).cloned())
+            .collect()
     }
 }

@@ -24,12 +24,7 @@ impl<T: Float> Model<T> {
     }
 
     /// [`Model::evaluate`] for what fits.
-    fn evaluate_all(
-        &self,
-        compiled: &Compiled<T>,
-        x: &Inputs,
-        y: &TargetArrays,
-    ) -> Result<Scores> {
+    fn evaluate_all(&self, compiled: &Compiled<T>, x: &Inputs, y: &TargetArrays) -> Result<Scores> {
         let mut running = Running::default();
         let key = self.plan_key(compiled);
         let mut start = 0;
@@ -101,10 +96,12 @@ impl<T: Float> Model<T> {
         if let [first, others @ ..] = x
             && let Some(other) = others.iter().find(|shape| shape.first() != first.first())
         {
-            return Err(Error::shape(operation, "the inputs differ in their samples")
-                .with("first input", first)
-                .with("another", other)
-                .into());
+            return Err(
+                Error::shape(operation, "the inputs differ in their samples")
+                    .with("first input", first)
+                    .with("another", other)
+                    .into(),
+            );
         }
         self.require_built()?;
         self.require_shapes(operation, x)?;
@@ -119,7 +116,13 @@ impl<T: Float> Model<T> {
         }
         let targets = y.targets()?;
         let compiled = self.require_compiled(operation)?;
-        for ((&value, targets), loss) in self.graph.outputs.iter().zip(&targets).zip(compiled.losses()) {
+        for ((&value, targets), loss) in self
+            .graph
+            .outputs
+            .iter()
+            .zip(&targets)
+            .zip(compiled.losses())
+        {
             if let Some(output) = &self.graph.shapes[value] {
                 loss.check(targets, output)?;
             }
@@ -191,12 +194,7 @@ impl<T: Float> Model<T> {
     /// Runs the reverse pass, and changes each parameter as soon as its gradient is known: the
     /// gradient of one parameter at a time takes memory. `variables` are the numbers of those on the
     /// tape, among the weights that gradients change.
-    fn update_on_the_way(
-        &mut self,
-        loss: &Var<T>,
-        variables: &[usize],
-        value: f64,
-    ) -> Result<()> {
+    fn update_on_the_way(&mut self, loss: &Var<T>, variables: &[usize], value: f64) -> Result<()> {
         self.whole_step(|model| {
             let mut without: Vec<bool> = model.trainable_parameters().map(|_| true).collect();
             loss.reverse().hand_out(|number, gradient| {
@@ -266,7 +264,9 @@ impl<T: Float> Model<T> {
         let key = self.plan_key(compiled);
         let context = self.step_context(compiled.state.iterations);
         let run = self.run(vec![x.clone()], weights, &context, &key)?;
-        Ok(self.recorded_losses(compiled, &key, &run.outputs, &targets)?.total)
+        Ok(self
+            .recorded_losses(compiled, &key, &run.outputs, &targets)?
+            .total)
     }
 
     /// How the model runs when its losses are computed: they take over activations where they can.

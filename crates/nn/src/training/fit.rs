@@ -241,10 +241,8 @@ impl<'a, T: Float> Fit<'a, T> {
             );
         }
         if kept < count {
-            self.validation = Validation::Data(Box::new((
-                x.slice(kept..count)?,
-                y.slice(kept..count)?,
-            )));
+            self.validation =
+                Validation::Data(Box::new((x.slice(kept..count)?, y.slice(kept..count)?)));
         } else {
             self.validation = Validation::None;
         }

@@ -33,11 +33,7 @@ impl Run {
     ///
     /// # Errors
     /// If the model cannot be saved.
-    pub(super) fn new<T: Float>(
-        path: PathBuf,
-        model: &Model<T>,
-        of_fit: Config,
-    ) -> Result<Self> {
+    pub(super) fn new<T: Float>(path: PathBuf, model: &Model<T>, of_fit: Config) -> Result<Self> {
         let mut settings = of_fit;
         settings.extend(model.description("resume")?);
         Ok(Run { path, settings })
