@@ -307,7 +307,8 @@ fn derivatives_of_linear_functions_are_zeros() {
     let (_, pulled) = vjp(grad(linear), &x, &x).unwrap();
     assert_eq!(pulled.value().to_vec(), [0.0; 2]);
     for order in 2..6 {
-        let mut f: Box<dyn Fn(&Var<f64>) -> Result<Var<f64>>> = Box::new(|x| Ok(x * 3.0));
+        type Function = Box<dyn Fn(&Var<f64>) -> Result<Var<f64>>>;
+        let mut f: Function = Box::new(|x| Ok(x * 3.0));
         for _ in 0..order {
             f = Box::new(grad(f));
         }
@@ -481,7 +482,7 @@ fn closures_that_would_keep_their_tape_are_refused() {
     assert_eq!(error.operation(), "on_gradient");
     assert_refused("a hook", Err::<(), _>(error));
     // Even if it is used for its value alone, or lies in a list.
-    let held = vec![scalar(1.0), x.clone()];
+    let held = [scalar(1.0), x.clone()];
     assert_refused("a hook", y.on_gradient(move |dy| dy.mul(&held[1].detach())));
     let held = x.clone();
     let op = elementwise("held", |x: f64| x, move |_, _| held.ones_like());

@@ -174,7 +174,8 @@ impl Contraction {
 #[test]
 fn einsum_of_axes_without_elements() {
     let ones = |shape: &[usize]| Var::from(Tensor::<f64>::ones(shape).unwrap());
-    let cases: [(&str, &[&[usize]], &[usize]); 3] = [
+    type Case = (&'static str, &'static [&'static [usize]], &'static [usize]);
+    let cases: [Case; 3] = [
         ("ij,jk->ik", &[&[0, 3], &[3, 2]], &[0, 2]),
         ("i,j->ij", &[&[0], &[2]], &[0, 2]),
         (

@@ -222,7 +222,10 @@ pub struct Context {
 
 /// New values of weights that gradients do not change, by the number of the weight in the model.
 #[derive(Clone, Debug, Default)]
-struct States(Rc<RefCell<Vec<(usize, Box<dyn Any>)>>>);
+struct States(Rc<RefCell<Vec<State>>>);
+
+/// The number of a weight, and its new value, a tensor.
+type State = (usize, Box<dyn Any>);
 
 impl Context {
     fn new(training: bool, key: u64) -> Self {

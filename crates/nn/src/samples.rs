@@ -313,10 +313,6 @@ impl From<&TargetArrays> for TargetArrays {
 impl Div<f64> for Inputs {
     type Output = Inputs;
     /// The elements divided by one more number, a batch at a time.
-    #[expect(
-        clippy::suspicious_arithmetic_impl,
-        reason = "to divide twice is to divide by the product"
-    )]
     fn div(self, divisor: f64) -> Inputs {
         let divide = |part: Part| Part {
             divisor: part.divisor * divisor,

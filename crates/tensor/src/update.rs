@@ -165,14 +165,23 @@ fn block<T: Float, const N: usize>(
         let (p, state) = rule(parameter[i], gradient[i], state);
         parameter[i] = p;
         // A number less itself is 0, unless it is infinite or NaN: one comparison for all of them.
-        let mut probe = p - p;
+        let mut probe = less_itself(p);
         for k in 0..N {
             slots[k][i] = state[k];
-            probe = probe + (state[k] - state[k]);
+            probe += less_itself(state[k]);
         }
         finite &= probe == T::ZERO;
     }
     finite
+}
+
+#[expect(
+    clippy::eq_op,
+    reason = "infinite or NaN for what is not finite, and 0 for all else"
+)]
+#[inline(always)]
+fn less_itself<T: Float>(x: T) -> T {
+    x - x
 }
 
 #[cfg(test)]

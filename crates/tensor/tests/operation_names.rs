@@ -50,7 +50,8 @@ fn constructors() -> Calls {
 fn elementwise() -> Calls {
     let (a, b) = (full([2]), full([3]));
     let mask = |x: &Tensor<f64>| x.is_nan();
-    let binary: [(&str, fn(&Tensor<f64>, &Tensor<f64>) -> Result<Tensor<f64>>); 10] = [
+    type Binary = fn(&Tensor<f64>, &Tensor<f64>) -> Result<Tensor<f64>>;
+    let binary: [(&str, Binary); 10] = [
         ("add", Tensor::add),
         ("sub", Tensor::sub),
         ("mul", Tensor::mul),

@@ -73,9 +73,12 @@ pub struct Symbol<T: Float = f32> {
     output: usize,
 }
 
+/// A layer and what it is applied to.
+type LayerCall<T> = (Arc<dyn Layer<T>>, Vec<Symbol<T>>);
+
 /// An input, or a layer applied to symbols.
 struct Node<T: Float> {
-    call: Option<(Arc<dyn Layer<T>>, Vec<Symbol<T>>)>,
+    call: Option<LayerCall<T>>,
     /// The name of an input that was given one.
     name: Option<String>,
     shapes: Vec<Shape>,
