@@ -83,7 +83,7 @@ proptest! {
         let values = values.iter().cycle().copied().take(len).collect();
         let x = Tensor::from_vec(values, shape).unwrap();
         let [_, height, width, _] = shape;
-        let whole = |size: usize| Vec::from_iter([0..size]);
+        let whole = |size: usize| Vec::from_iter(Some(0..size));
         let pixels = |size: usize| (0..size).map(|i| i..i + 1).collect::<Vec<_>>();
 
         let dx = gradient(&x, |x| x.adaptive_max_pool2d(size));

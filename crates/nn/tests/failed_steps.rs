@@ -262,7 +262,7 @@ fn a_step_that_leads_to_infinity_is_an_error_too() {
         let loss = MeanSquaredError::new();
         model.compile(loss, optimizer, None::<Accuracy>).unwrap();
         let error = not_finite(model.apply_gradients(vec![ones(gradient)]).unwrap_err());
-        assert_eq!(model.predict(&ones(1.0).t()).is_err(), error.half_updated);
+        assert_eq!(model.predict(ones(1.0).t()).is_err(), error.half_updated);
         error
     };
     let error = apply(Box::new(Sgd::new(1e30)), 1e30);
@@ -274,12 +274,12 @@ fn a_step_that_leads_to_infinity_is_an_error_too() {
     );
     assert!(error.half_updated && error.loss.is_none());
     // The square overflows: the weight would never move again.
-    let error = apply(Box::new(Adam::default()), 1e30);
+    let error = apply(Box::<Adam>::default(), 1e30);
     assert!(
         error.place.contains("the optimizer remembers of `kernel`"),
         "{error}"
     );
-    let error = apply(Box::new(Sgd::default()), f32::NAN);
+    let error = apply(Box::<Sgd>::default(), f32::NAN);
     assert!(
         error
             .to_string()

@@ -181,7 +181,7 @@ fn nested_models_bring_their_weights_and_compute_the_same() -> nn::Result<()> {
     );
     encoder.add(Dropout::new(0.5));
     encoder.compile(MeanSquaredError::new(), Sgd::new(0.1), None::<Accuracy>)?;
-    encoder.train_on_batch(&data(&[3, 6]), &data(&[3, 4]))?;
+    encoder.train_on_batch(data(&[3, 6]), data(&[3, 4]))?;
     let (x, inner) = (data(&[5, 6]), encoder.weights());
     let code = encoder.predict(&x)?;
 
@@ -230,7 +230,7 @@ fn frozen_layers_stay_and_get_no_gradient() -> nn::Result<()> {
     model.add(Dense::new(2));
     model.compile(MeanSquaredError::new(), Adam::new(0.1), None::<Accuracy>)?;
     let before = model.weights();
-    model.fit(&data(&[8, 3]), &data(&[8, 2]), quiet().epochs(2))?;
+    model.fit(data(&[8, 3]), data(&[8, 2]), quiet().epochs(2))?;
     let after = model.weights();
     assert_eq!(before[..2], after[..2]);
     assert_ne!(before[2], after[2]);
@@ -243,11 +243,11 @@ fn frozen_layers_stay_and_get_no_gradient() -> nn::Result<()> {
     // Thawed, it learns, once the model is compiled again.
     model.layer_mut("dense").unwrap().set_trainable(true);
     let error = model
-        .train_on_batch(&data(&[8, 3]), &data(&[8, 2]))
+        .train_on_batch(data(&[8, 3]), data(&[8, 2]))
         .unwrap_err();
     assert!(error.to_string().contains("compile"), "{error}");
     model.compile(MeanSquaredError::new(), Adam::new(0.1), None::<Accuracy>)?;
-    model.train_on_batch(&data(&[8, 3]), &data(&[8, 2]))?;
+    model.train_on_batch(data(&[8, 3]), data(&[8, 2]))?;
     assert_ne!(model.weights()[0], before[0]);
     Ok(())
 }
@@ -303,7 +303,7 @@ fn branches_of_the_same_value_each_see_it_whole() -> nn::Result<()> {
     let rectified = Activation::relu().apply(&y)?;
     let difference = Subtract::new().apply([&rectified, &y])?;
     let model = Model::new(&x, [&difference, &y])?;
-    let outputs = model.predict_many(&data(&[3, 6, 6, 2]))?;
+    let outputs = model.predict_many(data(&[3, 6, 6, 2]))?;
     for (negative, y) in outputs[0].iter().zip(outputs[1].iter()) {
         assert_eq!(negative, if y < 0.0 { -y } else { 0.0 });
     }
@@ -333,7 +333,7 @@ fn what_does_not_fit_is_refused_with_names_and_a_fix() -> nn::Result<()> {
     let text = Model::new(&y, &y).err().unwrap().to_string();
     assert!(text.contains("output of a layer"), "{text}");
     let model = Model::new([&a, &b], &y)?;
-    let text = model.predict(&data(&[2, 4])).unwrap_err().to_string();
+    let text = model.predict(data(&[2, 4])).unwrap_err().to_string();
     assert!(text.contains("takes 2 inputs, 1 are given"), "{text}");
     let same = |name: &str| Dense::new(1).named(name).apply(&y);
     let twins = [&same("twin")?, &same("twin")?];

@@ -89,6 +89,9 @@ fn bits<T: Float>(tensors: &[Tensor<T>]) -> Vec<u64> {
     elements.map(|x| x.to_f64().to_bits()).collect()
 }
 
+/// Epoch, named values, and the bits of the learning rate.
+type Record = (usize, Vec<(String, u64)>, u64);
+
 /// All that a program leaves behind, but times.
 #[derive(Debug, PartialEq)]
 struct Outcome {
@@ -96,7 +99,7 @@ struct Outcome {
     state: Vec<u64>,
     iterations: u64,
     best: Vec<u64>,
-    records: Vec<(usize, Vec<(String, u64)>, u64)>,
+    records: Vec<Record>,
     csv: Vec<String>,
 }
 
