@@ -20,7 +20,7 @@ use crate::samples::{Inputs, TargetArrays, Targets};
 const SMALLEST_AHEAD: usize = 1 << 14;
 
 /// Inputs and targets, cut into batches: shuffled anew in every epoch, and converted to floats and
-/// scaled only as each batch is made. What [`Model::fit`](crate::Sequential::fit) trains on;
+/// scaled only as each batch is made. What [`Model::fit`](crate::Model::fit) trains on;
 /// also for training loops of one's own.
 ///
 /// ```

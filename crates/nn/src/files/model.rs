@@ -80,7 +80,7 @@ impl LoadOptions {
     /// Without, all that only training looks at need not be known to this crate: loss, metrics and
     /// optimizer, and of the layers regularizers, constraints and whether they are trained. Such
     /// settings of layers are kept for the next file, and
-    /// [`compile`](Sequential::compile) names what is missing.
+    /// [`compile`](Model::compile) names what is missing.
     #[must_use]
     pub fn compile(mut self, compile: bool) -> Self {
         self.compile = compile;
@@ -210,7 +210,7 @@ impl<T: Float> Model<T> {
     /// [saves the model](crate::training::Callback::saves_model), and prints a note.
     ///
     /// Layers, losses, metrics and optimizers of one's own can be saved, but only those of this
-    /// crate are made again from a file. [`Sequential::load_weights`] reads the weights of any model
+    /// crate are made again from a file. [`Model::load_weights`] reads the weights of any model
     /// into the same model built in code.
     ///
     /// ```

@@ -95,7 +95,7 @@ impl Conv2d {
     /// Chooses how the convolution is computed, instead of leaving it to what is expected to be the
     /// fastest. It belongs to the program, not to the model: files do not keep it. What algorithms
     /// round differs, see [`ConvAlgorithm`];
-    /// [`Sequential::conv_algorithm`](crate::Sequential::conv_algorithm) sets it for all layers.
+    /// [`Model::conv_algorithm`](crate::Model::conv_algorithm) sets it for all layers.
     ///
     /// ```
     /// use nn::prelude::*;

@@ -25,7 +25,7 @@ impl EpochRecord {
     }
 }
 
-/// The records of all epochs; what [`Model::fit`](crate::Sequential::fit) returns.
+/// The records of all epochs; what [`Model::fit`](crate::Model::fit) returns.
 ///
 /// ```
 /// use nn::prelude::*;
