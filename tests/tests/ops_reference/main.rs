@@ -105,7 +105,7 @@ type Differences = &'static [(&'static str, f64)];
 
 /// Where another answer than PyTorch's is documented (in the table of operations), why, and what it
 /// is, element by element.
-const DOCUMENTED: [(&str, &str, &str, Differences); 17] = [
+const DOCUMENTED: [(&str, &str, &str, Differences); 22] = [
     (
         "abs",
         "everywhere",
@@ -117,6 +117,41 @@ const DOCUMENTED: [(&str, &str, &str, Differences); 17] = [
         "everywhere",
         "the sign of NaN is NaN; PyTorch says 0",
         &[("y0[10]", f64::NAN)],
+    ),
+    (
+        "gelu",
+        "everywhere",
+        "−∞ gives 0 with gradient 0, and ∞ the gradient 1, the limits; PyTorch's are NaN",
+        &[("y0[0]", 0.0), ("dx0[0]", 0.0), ("dx0[9]", 1.0)],
+    ),
+    (
+        "gelu_tanh",
+        "everywhere",
+        "−∞ gives 0 with gradient 0, and ∞ the gradient 1, the limits; PyTorch's are NaN",
+        &[("y0[0]", 0.0), ("dx0[0]", 0.0), ("dx0[9]", 1.0)],
+    ),
+    (
+        "silu",
+        "everywhere",
+        "−∞ gives 0 with gradient 0, and ∞ the gradient 1, the limits; PyTorch's are NaN",
+        &[("y0[0]", 0.0), ("dx0[0]", 0.0), ("dx0[9]", 1.0)],
+    ),
+    (
+        "mish",
+        "everywhere",
+        "−∞ gives 0 with gradient 0, and ∞ the gradient 1, the limits; PyTorch's are NaN",
+        &[("y0[0]", 0.0), ("dx0[0]", 0.0), ("dx0[9]", 1.0)],
+    ),
+    (
+        "acosh",
+        "everywhere",
+        "the gradient below 1, where there is no value, is NaN; PyTorch's is a number",
+        &[
+            ("dx0[0]", f64::NAN),
+            ("dx0[1]", f64::NAN),
+            ("dx0[2]", f64::NAN),
+            ("dx0[3]", f64::NAN),
+        ],
     ),
     (
         "hardsigmoid",
