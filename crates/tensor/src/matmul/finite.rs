@@ -1,5 +1,7 @@
 //! Matrices without infinite elements and NaN, whose products with zeros need not be computed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::element::Number;
 use crate::float::Float;
 use crate::parallel::{BLOCK, Par};
@@ -53,15 +55,17 @@ pub(super) fn mark<'a, T: Float>(
 
 /// Whether no number is infinite or NaN.
 pub(crate) fn all_finite<T: Number>(par: Par, numbers: &[T]) -> bool {
-    let blocks = par.map(numbers.len().div_ceil(BLOCK), |block| {
+    let all_finite = AtomicBool::new(true);
+    par.for_each(numbers.len().div_ceil(BLOCK), |block| {
         let block = &numbers[block * BLOCK..];
         // Without an early end, so that the loop becomes one of vectors.
         let block = &block[..block.len().min(BLOCK)];
-        block
-            .iter()
-            .fold(true, |all, x| all & (x.magnitude() < T::HIGHEST))
+        let finite = |all, x: &T| all & (x.magnitude() < T::HIGHEST);
+        if !block.iter().fold(true, finite) {
+            all_finite.store(false, Ordering::Relaxed);
+        }
     });
-    blocks.into_iter().all(|finite| finite)
+    all_finite.into_inner()
 }
 
 #[cfg(test)]

@@ -41,6 +41,12 @@ fn executions() -> impl Iterator<Item = Execution> {
         .map(move |level| Execution { par, level })
 }
 
+fn algorithms_and_executions() -> impl Iterator<Item = (ConvAlgorithm, Execution)> {
+    ALGORITHMS
+        .into_iter()
+        .flat_map(move |algorithm| executions().map(move |execution| (algorithm, execution)))
+}
+
 /// The operands of one convolution and of its gradients.
 #[derive(Clone)]
 struct Operands {
@@ -267,6 +273,34 @@ fn errors_stay_within_the_stated_bound() {
     }
 }
 
+/// Tiles overflow at some point or other, in products or sums, where sums of the definition do not.
+#[test]
+fn tiles_of_numbers_near_the_largest_are_right() {
+    for case in cases() {
+        for scale in [1e36, 3e36, 1e37, 3e37, 1e38] {
+            let mut operands = Operands::new(case.clone());
+            for number in operands.x.iter_mut().chain(&mut operands.dy) {
+                *number *= scale;
+            }
+            let [x, w, dy] = [&operands.x, &operands.w, &operands.dy].map(|numbers| wide(numbers));
+            let (out, dx) = (case.forward(&x, &w), case.input_gradient(&dy, &w));
+            let sums = 9.0 * scale * case.filters[2].max(case.filters[3]) as f32;
+            for (algorithm, execution) in algorithms_and_executions() {
+                let what = format!("{algorithm:?} {:?} {scale} {case:?}", execution.level);
+                // Partial sums overflow in one order and not in another.
+                let direct = operands.forward(ConvAlgorithm::Direct, execution, false);
+                let mut found = operands.forward(algorithm, execution, false);
+                leave_open(&mut found, &direct, &out);
+                assert_alike(&found, &direct, sums, &what);
+                let direct = operands.input_gradient(ConvAlgorithm::Direct, execution, false);
+                let mut found = operands.input_gradient(algorithm, execution, false);
+                leave_open(&mut found, &direct, &dx);
+                assert_alike(&found, &direct, sums, &what);
+            }
+        }
+    }
+}
+
 /// The largest outlier changes no bit of an output that is computed from other tiles.
 #[test]
 fn an_outlier_stays_in_its_tiles() {
@@ -337,10 +371,7 @@ fn what_is_not_finite_stays_in_its_windows() {
                 let mut other = original.clone();
                 other.dy[places(case.output())[i]] = value;
                 other.gate[place] = value;
-                for (algorithm, execution) in ALGORITHMS
-                    .into_iter()
-                    .flat_map(|a| executions().map(move |e| (a, e)))
-                {
+                for (algorithm, execution) in algorithms_and_executions() {
                     let what = format!("{algorithm:?} {:?} {value} {case:?}", execution.level);
                     for flag in [false, true] {
                         let expected = operands.forward(direct, execution, flag);
@@ -373,10 +404,7 @@ fn filters_that_are_not_finite_reach_their_outputs_alone() {
             let [x, w, dy] = [&operands.x, &operands.w, &operands.dy].map(|numbers| wide(numbers));
             let (out, dx) = (case.forward(&x, &w), case.input_gradient(&dy, &w));
             let sums = (9 * case.filters[2].max(case.filters[3])) as f32;
-            for (algorithm, execution) in ALGORITHMS
-                .into_iter()
-                .flat_map(|a| executions().map(move |e| (a, e)))
-            {
+            for (algorithm, execution) in algorithms_and_executions() {
                 let what = format!("{algorithm:?} {:?} {value} {case:?}", execution.level);
                 let direct = operands.forward(ConvAlgorithm::Direct, execution, false);
                 let mut found = operands.forward(algorithm, execution, false);

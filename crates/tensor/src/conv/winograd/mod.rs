@@ -44,9 +44,9 @@
 //!
 //! # What is not finite
 //!
-//! An infinity or NaN in a tile, or a number so large that a sum overflows, makes some output at an edge
-//! of the tile not finite ([`output`]). Such tiles are computed again by [`direct`], and a gradient of
-//! filters that is not finite is left to another algorithm.
+//! An infinity or NaN in a tile, or a number so large that a sum overflows, makes some output of the
+//! tile not finite ([`output`]). Such tiles are computed again by [`direct`], and a gradient of filters
+//! that is not finite is left to another algorithm.
 
 mod chunk;
 mod direct;

@@ -24,7 +24,7 @@ pub(super) type TileOf<T, S> = [[<T as Real>::Vector<S>; LONGEST]; LONGEST];
 
 impl<T: Real, M: Minimal> Products<'_, T, M> {
     /// `Aᵀ M A` of the tile in row `tile`, finished, for `count` channels from `channel` on. `check`
-    /// stays 0 in each lane as long as all products of the tile are finite, and becomes NaN if not.
+    /// stays 0 in each lane as long as all sums are finite, and becomes NaN if not.
     #[inline(always)]
     pub(super) fn outputs<S: Simd, D: Side, A: Side>(
         &self,
@@ -48,7 +48,8 @@ impl<T: Real, M: Minimal> Products<'_, T, M> {
             false => T::Vector::<S>::splat(simd, T::from_f64(f64::NEG_INFINITY)),
         };
         let mut outputs = [[zero; LONGEST]; LONGEST];
-        let mut sum = *check;
+        // One for even and one for odd rows, so that additions need not wait for each other.
+        let mut checks = [*check, zero];
         both_axes::<T, S>(
             simd,
             [D::INPUT, A::INPUT],
@@ -69,15 +70,13 @@ impl<T: Real, M: Minimal> Products<'_, T, M> {
             |line| A::output::<T, S>(simd, line),
             #[inline(always)]
             |i: usize, j: usize, value: T::Vector<S>| {
-                // The products at each point are part of the first or the last output along each
-                // axis, and a sum with an infinity or NaN in it is one of these.
-                if (i == 0 || i + 1 == D::OUTPUT) && (j == 0 || j + 1 == A::OUTPUT) {
-                    sum = value.mul_add(zero, sum);
-                }
+                // The products at each point are part of some output, and a sum with an infinity or
+                // NaN in it is one of these.
+                checks[i % 2] = value.mul_add(zero, checks[i % 2]);
                 outputs[i][j] = floor.max(value + bias);
             },
         );
-        *check = sum;
+        *check = checks[0] + checks[1];
         outputs
     }
 }
