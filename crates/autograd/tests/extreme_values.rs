@@ -246,6 +246,9 @@ fn excepted(name: &str, input: usize, at: &[f64]) -> Option<&'static str> {
         ("pow" | "rem" | "mul" | "hinge_loss", _) if infinite => {
             Some("0 · ∞ and ∞ − ∞, which have no value of their own")
         }
+        ("hinge_loss", _) if (at[0] * at[1] - 1.0).abs() <= 2.0 * UNIT => {
+            Some("the product rounds to the corner at 1")
+        }
         ("div", _) if infinite => Some("∞ / ∞ on the way to a slope without limit"),
         ("binary_cross_entropy_with_logits", _) if infinite => Some("∞ − ∞ in the value"),
         _ => None,

@@ -32,7 +32,7 @@ impl<T: Float> Var<T> {
     /// use autograd::{Tape, Var};
     /// use tensor::Tensor;
     /// let tape = Tape::new();
-    /// let x = tape.variable(Tensor::from([-4.0, 4.0]));
+    /// let x = tape.variable(Tensor::from([-4.0_f64, 4.0]));
     /// let positive = x.value().gt(&Tensor::scalar(0.0))?;
     /// let unguarded = Var::choose(&positive, &x.sqrt(), &x)?;
     /// assert!(unguarded.sum(..)?.backward()?.of(&x)?[[0]].is_nan());
