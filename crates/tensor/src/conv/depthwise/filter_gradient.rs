@@ -165,7 +165,7 @@ impl<'a, T: Real> TiledRow<'a, T> for GradientRow<'a, T> {
         let dy = (self.image * self.dy_shape.height + self.walk.o + 1) * dy_row;
         let dy = self.dy.as_ptr().wrapping_add(dy);
         [
-            Ahead::new(x, rows.stride.saturating_mul(x_row), vectors),
+            Ahead::new(x, rows.stride.min(rows.source) * x_row, vectors),
             Ahead::new(dy, dy_row, vectors),
         ]
     }

@@ -199,7 +199,7 @@ impl<'a, T: Real> TiledRow<'a, T> for Row<'a, '_, T> {
         let target = self.target.as_ptr().wrapping_add(target_len);
         // Of several phases the first fetches for all.
         let source_len = if rows.target_start + columns.target_start == 0 {
-            rows.stride.saturating_mul(row_len)
+            rows.stride.min(rows.source) * row_len
         } else {
             0
         };

@@ -272,15 +272,10 @@ impl<T> Ahead<T> {
     /// Numbers in a line of the cache.
     const LINE: usize = 64 / size_of::<T>();
 
-    /// Numbers at most that are worth fetching: more than a row of any picture has, and no more than
-    /// the second level of the cache holds.
-    const MOST: usize = 1 << 18 >> size_of::<T>().ilog2();
-
     /// `len` numbers from `next` on, which need not exist, while so many vectors are computed.
     #[inline(always)]
     pub(super) fn new(next: *const T, len: usize, vectors: usize) -> Self {
-        // Rows that are far apart, by a stride or a dilation, may be farther than memory reaches.
-        let step = len.min(Self::MOST).div_ceil(vectors);
+        let step = len.div_ceil(vectors);
         Ahead { next, step }
     }
 
