@@ -112,10 +112,6 @@ pub trait Layer<T: Float = f32>: Any + Send + Sync {
         Identity::default()
     }
 
-    /// Sets how the layer's convolutions are computed, if it has any; by default it has none. A layer
-    /// that is made of others passes it on.
-    fn set_conv_algorithm(&mut self, _algorithm: ConvAlgorithm) {}
-
     /// How far along height and width an output looks; by default nowhere but its own place.
     fn reach(&self) -> Reach {
         Reach::Pointwise
@@ -217,6 +213,7 @@ pub struct Context {
     key: u64,
     /// Where the layer's weights begin among those of the model.
     first_weight: usize,
+    conv_algorithm: Option<ConvAlgorithm>,
     states: States,
 }
 
@@ -234,6 +231,7 @@ impl Context {
             frozen: false,
             key,
             first_weight: 0,
+            conv_algorithm: None,
             states: States::default(),
         }
     }
@@ -246,6 +244,20 @@ impl Context {
     /// That of a model in a training step, with the key of the step's random numbers.
     pub(crate) fn training(key: u64) -> Self {
         Self::new(true, key)
+    }
+
+    /// The same, with convolutions computed so where nothing around has chosen yet.
+    pub(crate) fn or_conv_algorithm(&self, algorithm: Option<ConvAlgorithm>) -> Self {
+        Context {
+            conv_algorithm: self.conv_algorithm.or(algorithm),
+            ..self.clone()
+        }
+    }
+
+    /// How the model wants its convolutions computed, whatever the layers say; see
+    /// [`Model::conv_algorithm`](crate::Model::conv_algorithm).
+    pub fn conv_algorithm(&self) -> Option<ConvAlgorithm> {
+        self.conv_algorithm
     }
 
     /// Whether this is a training step; dropout acts in those only.
@@ -287,6 +299,7 @@ impl Context {
             frozen: self.frozen || frozen,
             key: crate::model::part_key(self.key, number),
             first_weight: self.first_weight + first_weight,
+            conv_algorithm: self.conv_algorithm,
             states: self.states.clone(),
         }
     }

@@ -22,7 +22,8 @@ fn model() -> Sequential {
 
 /// Convolutions and gradients by Winograd's algorithm in a training step and a prediction, and the
 /// prediction's bits on so many threads.
-fn run(mut model: Sequential, threads: usize) -> nn::Result<(u64, Vec<u32>)> {
+fn run(model: impl Into<Model>, threads: usize) -> nn::Result<(u64, Vec<u32>)> {
+    let mut model = model.into();
     model.compile(MeanSquaredError::new(), Sgd::new(0.01), None::<Accuracy>)?;
     let x = Tensor::<f32>::from_fn([4, 20, 24, 8], |at| {
         (at[0] * 7 + at[1] * 5 + at[2] * 3 + at[3]) as f32 % 11.0 / 11.0
@@ -57,5 +58,24 @@ fn a_model_runs_without_winograd_in_one_line() -> nn::Result<()> {
             "{threads} threads"
         );
     }
+
+    // Nested, in a model built from symbols that are still held, and for layers added later.
+    let x = Input::new(&[20, 24, 8]);
+    let y = model().apply(&x)?;
+    let functional = || Model::new(&x, &y);
+    assert_eq!(run(functional()?, 1)?.0, 7);
+    let mut without = functional()?;
+    without.conv_algorithm(ConvAlgorithm::AutoWithoutWinograd);
+    assert_eq!(run(without, 1)?.0, 0);
+    let mut early = Sequential::new();
+    early.conv_algorithm(ConvAlgorithm::AutoWithoutWinograd);
+    early.add(model());
+    assert_eq!(run(early, 1)?.0, 0);
+    // What a nested model was told holds where the model around it says nothing.
+    let mut inner = model();
+    inner.conv_algorithm(ConvAlgorithm::AutoWithoutWinograd);
+    let mut outer = Sequential::new();
+    outer.add(inner);
+    assert_eq!(run(outer, 1)?.0, 0);
     Ok(())
 }

@@ -188,10 +188,12 @@ impl Conv2d {
         &self,
         x: &Var<T>,
         weights: &[Var<T>],
+        context: &Context,
         activation: &ActivationFunction,
         pooling: Option<&Pool2dOptions>,
     ) -> Result<Var<T>> {
-        let (filters, options) = (&weights[0], self.options());
+        let algorithm = context.conv_algorithm().unwrap_or(self.algorithm);
+        let (filters, options) = (&weights[0], self.options().algorithm(algorithm));
         let y = match (weights.get(1), activation) {
             (Some(bias), ActivationFunction::Relu) => {
                 return Ok(match pooling {
@@ -264,12 +266,8 @@ impl<T: Float> Layer<T> for Conv2d {
         Ok(Shape::from(&output[1..]))
     }
 
-    fn forward(&self, x: &Var<T>, weights: &[Var<T>], _: &Context) -> Result<Var<T>> {
-        self.forward_fused(x, weights, &self.activation, None)
-    }
-
-    fn set_conv_algorithm(&mut self, algorithm: ConvAlgorithm) {
-        self.algorithm = algorithm;
+    fn forward(&self, x: &Var<T>, weights: &[Var<T>], context: &Context) -> Result<Var<T>> {
+        self.forward_fused(x, weights, context, &self.activation, None)
     }
 
     fn config(&self) -> Config {

@@ -163,7 +163,7 @@ fn run_step<T: Float>(
             [x],
         ) => layer
             .downcast_ref::<Conv2d>()
-            .map(|conv| conv.forward_fused(x, weights, activation, pooling.as_ref())),
+            .map(|conv| conv.forward_fused(x, weights, context, activation, pooling.as_ref())),
         _ => None,
     };
     match fused {
@@ -305,7 +305,7 @@ impl<T: Float> Model<T> {
     fn predict_batch(&self, x: Vec<Tensor<T>>) -> Result<Vec<Tensor<T>>> {
         let inputs = x.into_iter().map(Var::constant).collect();
         let key = PlanKey::default();
-        let run = self.run(inputs, WeightSource::Model, &Context::predicting(), &key)?;
+        let run = self.run(inputs, WeightSource::Model, &self.predict_context(), &key)?;
         let outputs = run.outputs.into_iter();
         let contiguous = outputs.map(|output| output.into_value().try_contiguous("predict"));
         Ok(contiguous.collect::<tensor::Result<_>>()?)
@@ -371,7 +371,7 @@ impl<T: Float> Model<T> {
         self.require_weights("forward", weights)?;
         let weights = WeightSource::Given(weights);
         let key = PlanKey::default();
-        let run = self.run(x.to_vec(), weights, &Context::predicting(), &key)?;
+        let run = self.run(x.to_vec(), weights, &self.predict_context(), &key)?;
         Ok(run.outputs)
     }
 
@@ -391,7 +391,13 @@ impl<T: Float> Model<T> {
 
     /// The context of a training step, counted from 0.
     pub(super) fn step_context(&self, step: u64) -> Context {
-        Context::training(mix(mix(self.seed).wrapping_add(step)))
+        let key = mix(mix(self.seed).wrapping_add(step));
+        Context::training(key).or_conv_algorithm(self.conv_algorithm)
+    }
+
+    /// The context of a prediction.
+    pub(super) fn predict_context(&self) -> Context {
+        Context::predicting().or_conv_algorithm(self.conv_algorithm)
     }
 
     /// Checks that there are as many weights as the model has.

@@ -16,7 +16,7 @@ mod threads;
 mod train;
 mod update;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use tensor::{ConvAlgorithm, Error, Float, Shape, Tensor};
 
@@ -59,6 +59,7 @@ pub struct Model<T: Float = f32> {
     graph: Graph<T>,
     compiled: Option<Compiled<T>>,
     plans: Plans,
+    conv_algorithm: Option<ConvAlgorithm>,
     /// The step that has changed some weights and not all.
     half_updated: Option<u64>,
     /// Whether the weights are those that the seed gave.
@@ -75,6 +76,7 @@ impl<T: Float> Model<T> {
             graph,
             compiled: None,
             plans: Plans::default(),
+            conv_algorithm: None,
             half_updated: None,
             fresh: true,
             nested: OnceLock::new(),
@@ -102,12 +104,14 @@ impl<T: Float> Model<T> {
         for stage in &mut self.graph.layers {
             stage.built = None;
         }
+        (self.fresh, self.half_updated) = (true, None);
         self.build()?;
         Ok(self)
     }
 
-    /// Sets how the convolutions of all layers that it has are computed; see
-    /// [`Conv2d::algorithm`](crate::layers::Conv2d::algorithm). Without Winograd's algorithm, whose
+    /// Sets how all convolutions are computed, those of shared layers, of nested models and of layers
+    /// that are added later included, whatever
+    /// [`Conv2d::algorithm`](crate::layers::Conv2d::algorithm) says. Without Winograd's algorithm, whose
     /// rounding errors follow the largest number of a tile (see [`ConvAlgorithm`]), a model's results
     /// are those of the sums of the definition:
     ///
@@ -119,14 +123,9 @@ impl<T: Float> Model<T> {
     /// model.conv_algorithm(ConvAlgorithm::AutoWithoutWinograd);
     /// ```
     ///
-    /// A layer that another model or a symbol holds too keeps its own algorithm.
     /// [`ConvAlgorithm::allow_winograd`] does it for the whole process.
     pub fn conv_algorithm(&mut self, algorithm: ConvAlgorithm) -> &mut Self {
-        for stage in &mut self.graph.layers {
-            if let Some(layer) = Arc::get_mut(&mut stage.layer) {
-                layer.set_conv_algorithm(algorithm);
-            }
-        }
+        self.conv_algorithm = Some(algorithm);
         self
     }
 

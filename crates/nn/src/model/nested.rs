@@ -73,7 +73,8 @@ impl<T: Float> Layer<T> for Nested<T> {
         let plan = model.plans.get(graph, &PlanKey::default());
         let weights = WeightSource::Given(weights);
         let observe = &mut |_: usize, _: &Var<T>| Ok(());
-        let run = graph.run(&plan, inputs.to_vec(), weights, context, observe)?;
+        let context = context.or_conv_algorithm(model.conv_algorithm);
+        let run = graph.run(&plan, inputs.to_vec(), weights, &context, observe)?;
         Ok(run.outputs)
     }
 

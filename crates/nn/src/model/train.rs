@@ -7,7 +7,6 @@ use super::forward::{BATCH, Run, WeightSource};
 use super::fuse::{PlanKey, last_activation};
 use super::{Compiled, Model, Running, Scores};
 use crate::error::Result;
-use crate::layer::Context;
 use crate::layers::ActivationFunction;
 use crate::samples::{self, Inputs, TargetArrays, Targets};
 
@@ -33,7 +32,7 @@ impl<T: Float> Model<T> {
             let targets = y.slice(start..end)?.targets()?;
             let batch = x.slice(start..end)?.to_tensors("evaluate")?;
             let batch = batch.into_iter().map(Var::constant).collect();
-            let run = self.run(batch, WeightSource::Model, &Context::predicting(), &key)?;
+            let run = self.run(batch, WeightSource::Model, &self.predict_context(), &key)?;
             let losses = self.losses_of(compiled, &key, &run.outputs, &targets)?;
             let outputs = self.completed(compiled, &key, run.outputs)?;
             running.add(compiled, &losses, end - start, &outputs, &targets)?;
